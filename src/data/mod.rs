@@ -1,0 +1,9 @@
+//! Pure logic over Arrow data: schemas, keys, predicates, intake. No async, no I/O.
+
+pub mod convert;
+pub mod intake;
+pub mod key;
+pub mod predicate;
+pub mod rows;
+pub mod schema;
+pub mod spec;

@@ -1,0 +1,149 @@
+//! Options of an open database. Invariants: every bound has a default that suits the target and can
+//! be changed; `validate` names the option that is out of range.
+
+use crate::{
+    error::{Error, Result},
+    platform,
+};
+use std::time::Duration;
+
+/// When an appended WAL frame is made durable, and with it acknowledged (PROTOCOL W2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum SyncPolicy {
+    /// Before every acknowledgement. The default: an acknowledged row survives a power cut.
+    #[default]
+    Always,
+    /// At the first commit after this time since the last sync; a power cut may take the rest.
+    Interval(Duration),
+    /// Once this many bytes were written since the last sync; a power cut may take the rest.
+    Bytes(u64),
+    /// Only at rotation, `flush` and `close`. A killed process loses nothing, a power cut may.
+    Never,
+}
+
+/// All knobs. `Options::default()` suits the target the crate was compiled for.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Options {
+    /// When WAL frames are synced (`local` durability only).
+    pub sync: SyncPolicy,
+    /// A WAL segment is closed and the next begun at this size, in bytes. At least 512.
+    pub wal_segment_bytes: u64,
+    /// The active memtable is sealed and flushed at this size, in bytes.
+    pub seal_bytes: usize,
+    /// … or at this number of rows.
+    pub seal_rows: usize,
+    /// … or at this number of committed batches.
+    pub seal_batches: usize,
+    /// … or when its first row is this old at the next commit.
+    pub seal_age: Duration,
+    /// A writer waits for a flush while all memtables together hold more than this, in bytes.
+    pub memtable_limit_bytes: usize,
+    /// Largest commit whose rows go inline into a log record, in bytes (PROTOCOL N3).
+    pub inline_commit_bytes: usize,
+    /// A checkpoint is written after this many log records (PROTOCOL N3).
+    pub checkpoint_records: u64,
+    /// … or after this many bytes of log tail.
+    pub checkpoint_bytes: u64,
+    /// How long a deleted thing may still be in use by a slow process. At least 15 minutes.
+    pub grace: Duration,
+    /// How far back `as of` reads reach.
+    pub retention: Duration,
+    /// Target size of an sstable, in bytes.
+    pub sstable_bytes: usize,
+    /// Most rows of a Parquet row group.
+    pub row_group_rows: usize,
+    /// Most rows of a Parquet data page.
+    pub page_rows: usize,
+    /// False-positive rate of the bloom filter over keys; 0 writes none.
+    pub bloom_fpp: f64,
+    /// Most rows of a batch that a scan yields.
+    pub batch_rows: usize,
+    /// Most bytes of a batch that a scan yields.
+    pub batch_bytes: usize,
+    /// Most storage requests of one scan or flush under way at once.
+    pub concurrency: usize,
+    /// Two ranges of one object that are closer than this, in bytes, are read by one request.
+    pub coalesce_gap: u64,
+    /// Largest single read of an object, in bytes.
+    pub read_bytes: u64,
+    /// Largest commit that is accepted, in bytes of Arrow IPC.
+    pub commit_bytes: usize,
+    /// How often a request is repeated while its outcome is unknown or the store unavailable.
+    pub retries: u32,
+}
+
+const KIB: usize = 1024;
+const MIB: usize = 1024 * KIB;
+
+impl Default for Options {
+    fn default() -> Self {
+        let small = platform::SMALL_MEMORY;
+        let pick = |wasm: usize, native: usize| if small { wasm } else { native };
+        Self {
+            sync: SyncPolicy::Always,
+            wal_segment_bytes: pick(4 * MIB, 32 * MIB) as u64,
+            seal_bytes: pick(6 * MIB, 64 * MIB),
+            seal_rows: 4_000_000,
+            seal_batches: 65_536,
+            seal_age: Duration::from_secs(24 * 3600),
+            memtable_limit_bytes: pick(12 * MIB, 192 * MIB),
+            inline_commit_bytes: 256 * KIB,
+            checkpoint_records: 64,
+            checkpoint_bytes: MIB as u64,
+            grace: Duration::from_secs(3600),
+            retention: Duration::from_secs(24 * 3600),
+            sstable_bytes: pick(16 * MIB, 64 * MIB),
+            row_group_rows: pick(65_536, 262_144),
+            page_rows: 8_192,
+            bloom_fpp: 0.01,
+            batch_rows: pick(16_384, 32_768),
+            batch_bytes: 8 * MIB,
+            concurrency: pick(6, 16),
+            coalesce_gap: 256 * KIB as u64,
+            read_bytes: 8 * MIB as u64,
+            commit_bytes: pick(64 * MIB, 512 * MIB),
+            retries: 8,
+        }
+    }
+}
+
+impl Options {
+    /// Checks every bound; the error names the option and what it takes.
+    pub fn validate(&self) -> Result<()> {
+        let at_least = |name: &str, value: u64, least: u64| {
+            if value >= least {
+                return Ok(());
+            }
+            Err(Error::invalid(format!(
+                "option {name} is {value}: it takes at least {least}"
+            )))
+        };
+        at_least("wal_segment_bytes", self.wal_segment_bytes, 512)?;
+        at_least("seal_bytes", self.seal_bytes as u64, 1)?;
+        at_least("seal_rows", self.seal_rows as u64, 1)?;
+        at_least("seal_batches", self.seal_batches as u64, 1)?;
+        at_least(
+            "memtable_limit_bytes",
+            self.memtable_limit_bytes as u64,
+            self.seal_bytes as u64,
+        )?;
+        at_least("checkpoint_records", self.checkpoint_records, 1)?;
+        at_least("checkpoint_bytes", self.checkpoint_bytes, 1)?;
+        at_least("grace (in seconds)", self.grace.as_secs(), 900)?;
+        at_least("sstable_bytes", self.sstable_bytes as u64, 4096)?;
+        at_least("row_group_rows", self.row_group_rows as u64, 1)?;
+        at_least("page_rows", self.page_rows as u64, 1)?;
+        at_least("batch_rows", self.batch_rows as u64, 1)?;
+        at_least("batch_bytes", self.batch_bytes as u64, 1024)?;
+        at_least("concurrency", self.concurrency as u64, 1)?;
+        at_least("read_bytes", self.read_bytes, 4096)?;
+        at_least("commit_bytes", self.commit_bytes as u64, 1024)?;
+        if !(0.0..1.0).contains(&self.bloom_fpp) {
+            return Err(Error::invalid(format!(
+                "option bloom_fpp is {}: it takes a rate from 0 (no filter) to below 1",
+                self.bloom_fpp
+            )));
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,3 @@
+//! sstables: Parquet objects, sorted by key and descending timestamp.
+
+pub mod meta;
