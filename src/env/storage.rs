@@ -2,7 +2,8 @@
 //! `tests/` shows them): an object appears whole or not at all; when `put`, `put_if_absent` or
 //! `ObjectWriter::finish` returned `Ok`, object *and name* survive a power cut; `put_if_absent` has
 //! one winner; `list` is complete and ascending by key bytes. Keys are relative, `/`-separated
-//! segments of `[A-Za-z0-9._-]`, never empty, never `.` or `..`; others are `Invalid`.
+//! segments of `[A-Za-z0-9._-]`, never empty, never `.` or `..`; others are `Invalid`, and so are a
+//! segment that begins with `.tmp-` and a key that ends with `.lock`, which name a store's own files.
 
 use super::BoxFuture;
 use crate::error::Result;

@@ -1,4 +1,9 @@
 //! Implements the seam for each target; the only place for `cfg(target_arch)`.
 
+mod key;
+pub mod memory;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod native;
+
 /// Whether defaults should suit 128 MB of memory.
 pub(crate) const SMALL_MEMORY: bool = cfg!(target_arch = "wasm32");

@@ -1,0 +1,5 @@
+//! Native targets: tokio for the runtime, a directory for the store.
+
+mod runtime;
+
+pub use runtime::TokioRuntime;
