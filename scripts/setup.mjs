@@ -1,0 +1,89 @@
+// Set-up: everything a fresh machine with rustup and Node >= 20 lacks. Idempotent, fast when warm.
+// What is not of this working tree lives in ${LAKESHORE_CACHE:-~/.cache/lakeshore}.
+//   node scripts/setup.mjs              all
+//   node scripts/setup.mjs --no-python  without the venv that only tests use
+
+import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { pathToFileURL } from "node:url";
+import { cache, digest, python, root, run, step, toolBin, venv, wasmBindgenVersion, works } from "./lib.mjs";
+
+const pythonPackages = ["pyarrow==26.0.1", "polars==2.1.0"];
+
+export async function setup({ tests = true } = {}) {
+  mkdirSync(cache, { recursive: true });
+  await step("set-up: system", () => checkSystem(tests));
+  await step("set-up: wasm target", addWasmTarget);
+  await step("set-up: wasm-bindgen", installWasmBindgen);
+  await step("set-up: npm packages", installNpmPackages);
+  if (tests) await step("set-up: python venv", makeVenv);
+}
+
+async function checkSystem(tests) {
+  const [major] = process.versions.node.split(".").map(Number);
+  if (major < 20) throw new Error(`Node ${process.versions.node} is too old: install Node 20 or newer`);
+  if (!(await works("cargo")) || !(await works("rustup"))) {
+    throw new Error("cargo or rustup is missing: install rustup from https://rustup.rs");
+  }
+  if (!(await works("cc"))) await aptInstall("a C compiler (cc)", ["gcc", "libc6-dev"]);
+  if (tests && !(await works("python3"))) await aptInstall("python3", ["python3", "python3-venv"]);
+}
+
+/** Installs Debian packages if we may, or says what is missing. */
+async function aptInstall(what, packages) {
+  const remedy = `apt-get install ${packages.join(" ")}`;
+  if (process.getuid?.() !== 0 || !(await works("apt-get"))) throw new Error(`${what} is missing: ${remedy}`);
+  const env = { DEBIAN_FRONTEND: "noninteractive" };
+  await run("apt-get", ["update", "-q"], { quiet: true, env });
+  await run("apt-get", ["install", "-q", "-y", "--no-install-recommends", ...packages], { quiet: true, env });
+}
+
+async function addWasmTarget() {
+  const installed = await run("rustup", ["target", "list", "--installed"], { quiet: true });
+  if (installed.includes("wasm32-unknown-unknown")) return "present";
+  await run("rustup", ["target", "add", "wasm32-unknown-unknown"]);
+  return "added";
+}
+
+/** Without --locked: its lock names a crate that is not to be had. */
+async function installWasmBindgen() {
+  if (existsSync(join(toolBin, "wasm-bindgen")) && existsSync(join(toolBin, "wasm-bindgen-test-runner"))) {
+    return "present";
+  }
+  const prefix = join(toolBin, "..");
+  const target = join(cache, "tools", "build");
+  const version = ["--version", wasmBindgenVersion];
+  await run("cargo", ["install", "wasm-bindgen-cli", ...version, "--root", prefix, "--target-dir", target]);
+  rmSync(target, { recursive: true, force: true });
+  return "installed";
+}
+
+async function installNpmPackages() {
+  const stamp = join(root, "node_modules", ".lakeshore-stamp");
+  const wanted = digest(["package-lock.json"], process.versions.node);
+  if (existsSync(stamp) && readFileSync(stamp, "utf8") === wanted) return "present";
+  await run("npm", ["ci", "--no-audit", "--no-fund"], { quiet: true });
+  writeFileSync(stamp, wanted);
+  return "installed";
+}
+
+async function makeVenv() {
+  const stamp = join(venv, "lakeshore-stamp");
+  const wanted = pythonPackages.join(" ");
+  if (existsSync(stamp) && readFileSync(stamp, "utf8") === wanted && (await works(python))) return "present";
+  rmSync(venv, { recursive: true, force: true });
+  try {
+    await run("python3", ["-m", "venv", venv], { quiet: true });
+  } catch {
+    await aptInstall("python3's venv module", ["python3-venv"]);
+    await run("python3", ["-m", "venv", venv], { quiet: true });
+  }
+  const options = ["--quiet", "--disable-pip-version-check", "--only-binary", ":all:"];
+  await run(python, ["-m", "pip", "install", ...options, ...pythonPackages], { quiet: true });
+  writeFileSync(stamp, wanted);
+  return "made";
+}
+
+if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  await setup({ tests: !process.argv.includes("--no-python") });
+}

@@ -1,0 +1,79 @@
+// All checks, in order; stops at the first failure. Last line: `N passed, N failed`.
+//   node scripts/test.mjs                 what CI runs
+//   node scripts/test.mjs --long          randomised tests run for longer
+//   node scripts/test.mjs --only=WORD     the steps whose name has WORD (set-up and build always run)
+
+import { readdirSync } from "node:fs";
+import { join } from "node:path";
+import { build } from "./build.mjs";
+import { root, run, step, toolBin } from "./lib.mjs";
+import { setup } from "./setup.mjs";
+
+const wasmTarget = "wasm32-unknown-unknown";
+const long = process.argv.includes("--long");
+const only = process.argv.find((a) => a.startsWith("--only="))?.slice("--only=".length) ?? "";
+const env = long ? { LAKESHORE_TEST_LONG: "1" } : {};
+const npx = (tool, ...args) => run(process.execPath, [`node_modules/${tool}`, ...args]);
+const cargo = (...args) => run("cargo", args, { env });
+const nodeTests = () =>
+  readdirSync(join(root, "tests", "node"))
+    .filter((name) => name.endsWith(".test.mjs"))
+    .map((name) => join("tests", "node", name));
+
+const steps = [
+  ["rust format", () => cargo("fmt", "--check")],
+  ["typescript format", () => npx("prettier/bin/prettier.cjs", "--check", ...formatted)],
+  ["clippy native", () => cargo("clippy", "-q", "--all-targets", "--", "-D", "warnings")],
+  ["clippy wasm32", () => cargo("clippy", "-q", "--lib", "--target", wasmTarget, "--", "-D", "warnings")],
+  ["clippy wasm32 js", () => clippyJs()],
+  ["rust tests", () => cargo("test", "-q"), countRust],
+  ["rust tests on wasm32", () => testWasm(), countRust],
+  ["build", () => build()],
+  ["typescript", () => npx("typescript/bin/tsc", "-p", "tests/node/tsconfig.json")],
+  ["node tests", () => run(process.execPath, ["--test", ...nodeTests()], { env }), countNode],
+  ["quickstart", () => run(process.execPath, ["examples/quickstart.mjs"])],
+];
+const always = new Set(["build"]);
+const formatted = ["js/src", "scripts", "tests/node", "examples", "package.json", "tsconfig.json"];
+
+function clippyJs() {
+  const features = ["--lib", "--tests", "--features", "js", "--target", wasmTarget];
+  return cargo("clippy", "-q", ...features, "--", "-D", "warnings");
+}
+
+function testWasm() {
+  const runner = { CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER: join(toolBin, "wasm-bindgen-test-runner") };
+  const args = ["test", "--target", wasmTarget, "--features", "js", "--test", "wasm"];
+  return run("cargo", args, { env: { ...env, ...runner } });
+}
+
+/** Sums `test result: ok. 3 passed; 0 failed` lines. */
+function countRust(output) {
+  return sum(output, /(\d+) passed;/g);
+}
+
+/** Sums `# pass 3` lines (TAP) or `ℹ pass 3` (spec). */
+function countNode(output) {
+  return sum(output, /^(?:#|ℹ) pass (\d+)$/gm);
+}
+
+function sum(output, pattern) {
+  return [...output.matchAll(pattern)].reduce((total, match) => total + Number(match[1]), 0);
+}
+
+let passed = 0;
+let failed = 0;
+try {
+  await setup();
+  for (const [name, action, count] of steps) {
+    if (only && !name.includes(only) && !always.has(name)) continue;
+    let output;
+    await step(name, async () => void (output = await action()));
+    passed += count ? count(String(output)) : 1;
+  }
+} catch (error) {
+  failed = 1;
+  console.error(error.message);
+}
+console.log(`${passed} passed, ${failed} failed`);
+process.exitCode = failed ? 1 : 0;
