@@ -98,6 +98,20 @@ impl Keys {
         self.partition(from, |k| k <= key)
     }
 
+    /// The first row whose key is not less than `key`, anywhere (rows ascend).
+    pub fn search(&self, key: &[u8]) -> usize {
+        let (mut low, mut high) = (0, self.len());
+        while low < high {
+            let middle = low + (high - low) / 2;
+            if self.get(middle) < key {
+                low = middle + 1
+            } else {
+                high = middle
+            }
+        }
+        low
+    }
+
     /// Gallops, then bisects: cheap when the answer is near `from`.
     fn partition(&self, from: usize, before: impl Fn(&[u8]) -> bool) -> usize {
         let len = self.len();

@@ -1,1 +1,9 @@
-//! (being written)
+//! The commit log: records, the version they add up to, checkpoints, and the store that holds them.
+//! PROTOCOL.md is its law; rule numbers stand in the code that keeps them.
+
+pub mod checkpoint;
+mod codec;
+pub mod edit;
+pub mod record;
+pub mod store;
+pub mod version;

@@ -1,1 +1,158 @@
-//! (being written)
+//! Rows in memory: an immutable list of sorted runs, one per commit at first, merged by tiers so
+//! that a reader meets few of them. Adding rows makes a new value; readers keep theirs.
+
+use crate::{
+    data::{key::KeyRange, rows::Rows},
+    error::Result,
+    merge::{Keep, Merge, Step},
+};
+use std::sync::Arc;
+
+/// So many runs of one tier become one of the next.
+const FANOUT: usize = 24;
+
+#[derive(Clone, Debug)]
+struct Run {
+    rows: Arc<Rows>,
+    tier: u32,
+    bytes: usize,
+}
+
+/// The rows of one table, oldest run first.
+#[derive(Clone, Debug)]
+pub struct Memtable {
+    runs: Vec<Run>,
+    keep: Keep,
+    bytes: usize,
+    rows: usize,
+    batches: usize,
+}
+
+impl Memtable {
+    /// An empty one. `keep` says what merging runs may drop: [`Keep::Newest`] for pending rows,
+    /// [`Keep::Versions`] with `i64::MIN` for rows of log records (history is read from them).
+    pub fn new(keep: Keep) -> Self {
+        Self {
+            runs: Vec::new(),
+            keep,
+            bytes: 0,
+            rows: 0,
+            batches: 0,
+        }
+    }
+
+    /// This and the rows of one more commit, which are newer than all in it.
+    pub fn with(&self, rows: Rows) -> Result<Self> {
+        let mut next = self.clone();
+        next.batches += 1;
+        if !rows.is_empty() {
+            next.push(Run {
+                bytes: rows.memory_bytes(),
+                rows: Arc::new(rows),
+                tier: 0,
+            });
+            next.compact_tiers()?;
+        }
+        Ok(next)
+    }
+
+    fn push(&mut self, run: Run) {
+        self.bytes += run.bytes;
+        self.rows += run.rows.len();
+        self.runs.push(run);
+    }
+
+    fn compact_tiers(&mut self) -> Result<()> {
+        while let Some(last) = self.runs.last() {
+            let tier = last.tier;
+            let same = self
+                .runs
+                .iter()
+                .rev()
+                .take_while(|r| r.tier == tier)
+                .count();
+            if same < FANOUT {
+                return Ok(());
+            }
+            let merged: Vec<Run> = self.runs.drain(self.runs.len() - same..).collect();
+            for run in &merged {
+                self.bytes -= run.bytes;
+                self.rows -= run.rows.len();
+            }
+            let rows = merge_all(merged.iter().map(|r| r.rows.as_ref().clone()), self.keep)?;
+            if let Some(rows) = rows {
+                let bytes = rows.memory_bytes();
+                self.push(Run {
+                    rows: Arc::new(rows),
+                    tier: tier + 1,
+                    bytes,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The runs, oldest first.
+    pub fn runs(&self) -> impl DoubleEndedIterator<Item = &Arc<Rows>> + '_ {
+        self.runs.iter().map(|r| &r.rows)
+    }
+
+    /// Bytes of memory held.
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Rows held, superseded ones included.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Commits that went in.
+    pub fn batches(&self) -> usize {
+        self.batches
+    }
+
+    /// Whether there are no rows.
+    pub fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+
+    /// The newest version of a key at or below `as_of`: its run and row.
+    pub fn get(&self, key: &[u8], as_of: i64) -> Option<(&Arc<Rows>, usize)> {
+        let mut best: Option<(i64, &Arc<Rows>, usize)> = None;
+        for rows in self.runs().rev() {
+            let mut row = rows.keys.search(key);
+            while row < rows.len() && rows.keys.get(row) == key {
+                let ts = rows.stamps.get(row);
+                if ts <= as_of && best.is_none_or(|(b, ..)| ts > b) {
+                    best = Some((ts, rows, row));
+                }
+                row += 1;
+            }
+        }
+        best.map(|(_, rows, row)| (rows, row))
+    }
+
+    /// The parts of all runs that lie in `range`, without empty ones.
+    pub fn slices(&self, range: &KeyRange) -> Vec<Rows> {
+        let slice = |rows: &Arc<Rows>| {
+            let part = range.rows_of(&rows.keys);
+            (!part.is_empty()).then(|| rows.slice(part.start, part.len()))
+        };
+        self.runs().filter_map(slice).collect()
+    }
+}
+
+/// Merges sorted runs into one; `None` if nothing is left.
+pub fn merge_all(runs: impl IntoIterator<Item = Rows>, keep: Keep) -> Result<Option<Rows>> {
+    let runs: Vec<Rows> = runs.into_iter().collect();
+    let mut merge = Merge::new(runs.len(), keep, false, true);
+    for (source, rows) in runs.into_iter().enumerate() {
+        merge.feed(source, Some(rows));
+        merge.feed(source, None);
+    }
+    match merge.step(usize::MAX)? {
+        Step::Rows(rows) => Ok(Some(rows)),
+        Step::Done | Step::Need(_) => Ok(None),
+    }
+}

@@ -1,1 +1,350 @@
-//! (being written)
+//! The k-way merge over sorted [`Rows`], pure: a driver feeds batches, the merge says what it needs.
+//! It decides which versions of a key survive; nothing below it may drop a row by value (DESIGN
+//! promise 3). Invariants of the input: each source ascends by key and descends by timestamp within
+//! a key, across its batches (in reverse: batches go backwards, rows inside still ascend); the
+//! versions of one key of one source lie in one batch; equal (key, timestamp) are equal rows.
+
+mod gather;
+mod sort;
+
+pub use gather::concat_rows;
+pub use sort::{Kind, sorted_rows};
+
+use crate::{
+    data::rows::{Rows, Stamps, Tombstones},
+    error::Result,
+};
+use gather::Gather;
+use std::{cmp::Ordering, collections::VecDeque};
+
+/// Which versions of a key survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keep {
+    /// The newest at or below `as_of`, if it is no tombstone: what a reader sees.
+    Visible {
+        /// Microseconds since the Unix epoch.
+        as_of: i64,
+    },
+    /// The newest, tombstones too: what a device uploads (PROTOCOL T5).
+    Newest,
+    /// Every version above the watermark and the newest at or below it (PROTOCOL G1).
+    Versions {
+        /// Microseconds since the Unix epoch; `i64::MIN` keeps all.
+        watermark: i64,
+    },
+}
+
+/// What the merge can do next.
+#[derive(Debug)]
+pub enum Step {
+    /// Feed this source before going on.
+    Need(usize),
+    /// Rows in order; in reverse, descending by key.
+    Rows(Rows),
+    /// Every source is finished and everything was given out.
+    Done,
+}
+
+/// One input: a batch with the rows `at..end` still to come.
+struct Source {
+    rows: Option<Rows>,
+    piece: usize,
+    at: usize,
+    end: usize,
+    finished: bool,
+    /// Every row of the batch is the only version of its key here and survives if no other source
+    /// has the key: whole stretches go through at once.
+    plain: bool,
+    prefix: u64,
+}
+
+/// The merge.
+pub struct Merge {
+    sources: Vec<Source>,
+    /// Sources with rows, by head key: the next to give first.
+    order: Vec<usize>,
+    unfed: VecDeque<usize>,
+    keep: Keep,
+    reverse: bool,
+    out: Gather,
+    group: Vec<(i64, usize, usize)>,
+}
+
+impl Merge {
+    /// A merge of `sources` inputs. `keys` says whether the output must carry keys, stamps and
+    /// tombstones (a flush needs them, a scan does not).
+    pub fn new(sources: usize, keep: Keep, reverse: bool, keys: bool) -> Self {
+        let source = || Source {
+            rows: None,
+            piece: 0,
+            at: 0,
+            end: 0,
+            finished: false,
+            plain: false,
+            prefix: 0,
+        };
+        Self {
+            sources: (0..sources).map(|_| source()).collect(),
+            order: Vec::with_capacity(sources),
+            unfed: (0..sources).collect(),
+            keep,
+            reverse,
+            out: Gather::new(keys, reverse),
+            group: Vec::new(),
+        }
+    }
+
+    /// Gives a source its next batch, or `None` if it has no more.
+    pub fn feed(&mut self, source: usize, rows: Option<Rows>) {
+        let Some(rows) = rows else {
+            self.sources[source].finished = true;
+            self.unfed.retain(|s| *s != source);
+            return;
+        };
+        if rows.is_empty() {
+            return;
+        }
+        self.unfed.retain(|s| *s != source);
+        let piece = self.out.add_piece(&rows);
+        let plain = match (&rows.stamps, self.keep) {
+            (Stamps::All(ts), Keep::Visible { as_of }) => {
+                *ts <= as_of && matches!(rows.tombstones, Tombstones::None)
+            }
+            (Stamps::All(_), _) => true,
+            (Stamps::Each(_), _) => false,
+        };
+        let s = &mut self.sources[source];
+        (s.at, s.end, s.piece, s.plain) = (0, rows.len(), piece, plain);
+        s.rows = Some(rows);
+        self.place(source);
+    }
+
+    /// Goes on until `limit` rows are gathered, a source needs feeding, or all is done.
+    pub fn step(&mut self, limit: usize) -> Result<Step> {
+        loop {
+            if self.out.len() >= limit {
+                return Ok(Step::Rows(self.take()?));
+            }
+            if let Some(&source) = self.unfed.front() {
+                return Ok(Step::Need(source));
+            }
+            if self.order.is_empty() {
+                return match self.out.len() {
+                    0 => Ok(Step::Done),
+                    _ => Ok(Step::Rows(self.take()?)),
+                };
+            }
+            self.advance(limit - self.out.len());
+        }
+    }
+
+    fn take(&mut self) -> Result<Rows> {
+        let live: Vec<usize> = self.order.iter().map(|&s| self.sources[s].piece).collect();
+        let (rows, renamed) = self.out.take(&live)?;
+        for (&source, piece) in self.order.iter().zip(renamed) {
+            self.sources[source].piece = piece;
+        }
+        Ok(rows)
+    }
+
+    /// Gives out the stretch of the first source that no other source reaches into, or resolves
+    /// the key that several sources (or several versions) share.
+    fn advance(&mut self, room: usize) {
+        let first = self.order[0];
+        let shared = self
+            .order
+            .get(1)
+            .is_some_and(|&second| self.heads_equal(first, second));
+        if shared || !self.sources[first].plain {
+            self.resolve();
+            return;
+        }
+        let stretch = self.stretch(first, room);
+        let s = &mut self.sources[first];
+        let taken = if self.reverse {
+            let start = s.end - stretch;
+            s.end = start;
+            start
+        } else {
+            let start = s.at;
+            s.at += stretch;
+            start
+        };
+        self.out.push(s.piece, taken, stretch);
+        self.order.remove(0);
+        self.after_advance(first);
+    }
+
+    /// How many rows of `source` come before the head of every other source; at most `room`.
+    fn stretch(&self, source: usize, room: usize) -> usize {
+        let s = &self.sources[source];
+        let Some(rows) = &s.rows else { return 0 };
+        let free = match self.order.get(1) {
+            None => s.end - s.at,
+            Some(&other) => {
+                let rival = self.head(other);
+                match self.reverse {
+                    false => rows.keys.lower_bound(s.at, rival).min(s.end) - s.at,
+                    true => s.end - backwards_upper_bound(&rows.keys, s.at, s.end, rival),
+                }
+            }
+        };
+        free.clamp(1, room.max(1))
+    }
+
+    /// Takes every version of the smallest (in reverse: greatest) head key and keeps what survives.
+    fn resolve(&mut self) {
+        self.group.clear();
+        let first = self.order[0];
+        let mut sharing = 1;
+        while sharing < self.order.len() && self.heads_equal(first, self.order[sharing]) {
+            sharing += 1;
+        }
+        let taken: Vec<usize> = self.order.drain(..sharing).collect();
+        for &source in &taken {
+            self.take_versions(source);
+        }
+        // Newest first; the sort is stable, so of equal stamps the earlier source leads.
+        self.group.sort_by_key(|(ts, ..)| std::cmp::Reverse(*ts));
+        self.group.dedup_by_key(|(ts, ..)| *ts);
+        self.keep_survivors();
+        for source in taken {
+            self.after_advance(source);
+        }
+    }
+
+    fn take_versions(&mut self, source: usize) {
+        let s = &mut self.sources[source];
+        let Some(rows) = &s.rows else { return };
+        let range = if self.reverse {
+            let mut start = s.end - 1;
+            while start > s.at && rows.keys.get(start - 1) == rows.keys.get(s.end - 1) {
+                start -= 1;
+            }
+            let range = start..s.end;
+            s.end = start;
+            range
+        } else {
+            let mut end = s.at + 1;
+            while end < s.end && rows.keys.get(end) == rows.keys.get(s.at) {
+                end += 1;
+            }
+            let range = s.at..end;
+            s.at = end;
+            range
+        };
+        for row in range {
+            self.group.push((rows.stamps.get(row), source, row));
+        }
+    }
+
+    fn keep_survivors(&mut self) {
+        let group = std::mem::take(&mut self.group);
+        match self.keep {
+            Keep::Newest => {
+                if let Some(&(_, source, row)) = group.first() {
+                    self.out.push(self.sources[source].piece, row, 1);
+                }
+            }
+            Keep::Visible { as_of } => {
+                if let Some(&(_, source, row)) = group.iter().find(|(ts, ..)| *ts <= as_of) {
+                    let s = &self.sources[source];
+                    if s.rows.as_ref().is_some_and(|r| !r.tombstones.get(row)) {
+                        self.out.push(s.piece, row, 1);
+                    }
+                }
+            }
+            Keep::Versions { watermark } => {
+                for &(ts, source, row) in &group {
+                    self.out.push(self.sources[source].piece, row, 1);
+                    if ts <= watermark {
+                        break;
+                    }
+                }
+            }
+        }
+        self.group = group;
+    }
+
+    fn after_advance(&mut self, source: usize) {
+        let s = &mut self.sources[source];
+        if s.at < s.end {
+            self.place(source);
+            return;
+        }
+        s.rows = None;
+        if !s.finished {
+            self.unfed.push_back(source);
+        }
+    }
+
+    /// Puts a source with rows where its head belongs. Ties go by source number, for a stable order.
+    fn place(&mut self, source: usize) {
+        let prefix = key_prefix(self.head(source));
+        self.sources[source].prefix = prefix;
+        let position =
+            self.order
+                .partition_point(|&other| match self.compare_heads(other, source) {
+                    Ordering::Equal => other < source,
+                    Ordering::Less => true,
+                    Ordering::Greater => false,
+                });
+        self.order.insert(position, source);
+    }
+
+    fn head(&self, source: usize) -> &[u8] {
+        let s = &self.sources[source];
+        match (&s.rows, self.reverse) {
+            (Some(rows), false) => rows.keys.get(s.at),
+            (Some(rows), true) => rows.keys.get(s.end - 1),
+            (None, _) => &[],
+        }
+    }
+
+    fn heads_equal(&self, a: usize, b: usize) -> bool {
+        self.sources[a].prefix == self.sources[b].prefix && self.head(a) == self.head(b)
+    }
+
+    /// The order in which heads are given out.
+    fn compare_heads(&self, a: usize, b: usize) -> Ordering {
+        let order = (self.sources[a].prefix.cmp(&self.sources[b].prefix))
+            .then_with(|| self.head(a).cmp(self.head(b)));
+        if self.reverse { order.reverse() } else { order }
+    }
+}
+
+/// The first eight bytes, so that most comparisons touch no key memory.
+pub(crate) fn key_prefix(key: &[u8]) -> u64 {
+    let mut bytes = [0u8; 8];
+    let n = key.len().min(8);
+    bytes[..n].copy_from_slice(&key[..n]);
+    u64::from_be_bytes(bytes)
+}
+
+/// The first row of `at..end` whose key is greater than `key`, searched from the end.
+fn backwards_upper_bound(
+    keys: &crate::data::key::Keys,
+    at: usize,
+    end: usize,
+    key: &[u8],
+) -> usize {
+    let (mut high, mut step) = (end, 1);
+    while high > at && keys.get(high - 1) > key {
+        let next = high.saturating_sub(step).max(at);
+        if keys.get(next) <= key {
+            let (mut a, mut b) = (next + 1, high);
+            while a < b {
+                let middle = a + (b - a) / 2;
+                if keys.get(middle) <= key {
+                    a = middle + 1
+                } else {
+                    b = middle
+                }
+            }
+            return a;
+        }
+        high = next;
+        step *= 2;
+    }
+    high
+}
