@@ -2,7 +2,10 @@
 //! process. Invariants: as in `env/storage.rs`; a clone is another handle on the same objects; an
 //! append file deleted while open swallows what is written to it, as a file system does.
 
-use super::key::{check_key, check_lock_name, check_prefix, ends_early};
+use super::{
+    fusio_store::fusio_store,
+    key::{check_key, check_lock_name, check_prefix, ends_early},
+};
 use crate::{
     env::{
         AppendFile, BoxFuture, Env, LockGuard, ObjectMeta, ObjectWriter, PutOutcome, Runtime,
@@ -196,6 +199,8 @@ impl Env {
         }
     }
 }
+
+fusio_store!(Memory, Memory);
 
 impl Storage for Memory {
     fn describe(&self) -> String {

@@ -1,9 +1,12 @@
 //! Implements the seam for each target; the only place for `cfg(target_arch)`.
 
+mod fusio_store;
+mod io_error;
 mod key;
 pub mod memory;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
+pub mod over_fusio;
 
 /// Whether defaults should suit 128 MB of memory.
 pub(crate) const SMALL_MEMORY: bool = cfg!(target_arch = "wasm32");

@@ -1,0 +1,11 @@
+//! Code shared by the test files. Each uses a part of it.
+#![allow(
+    dead_code,
+    missing_docs,
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
+
+pub mod conformance;
