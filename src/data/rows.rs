@@ -24,6 +24,22 @@ impl Stamps {
         }
     }
 
+    /// The smallest, if there is a row.
+    pub fn lowest(&self) -> Option<i64> {
+        match self {
+            Self::All(ts) => Some(*ts),
+            Self::Each(values) => values.values().iter().min().copied(),
+        }
+    }
+
+    /// All moved up by the same.
+    pub fn shifted(&self, by: i64) -> Self {
+        match self {
+            Self::All(ts) => Self::All(ts + by),
+            Self::Each(values) => Self::Each(values.iter().map(|v| v.map(|v| v + by)).collect()),
+        }
+    }
+
     /// The same for `length` rows from `offset`; no copy.
     pub fn slice(&self, offset: usize, length: usize) -> Self {
         match self {

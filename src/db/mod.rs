@@ -1,1 +1,248 @@
-//! (being written)
+//! The engine: opens a database, commits, reads, flushes, closes. A [`Db`] is a handle; clones share
+//! one database. Decisions live below; what is here drives them in the right order.
+
+mod commit;
+mod flush;
+mod log;
+mod open;
+mod scan;
+mod stats;
+mod table;
+
+pub use commit::Committed;
+pub use scan::{Scan, ScanBuilder};
+pub use stats::{Stats, TableStats};
+pub use table::Table;
+
+use crate::{
+    data::schema::TableSchema,
+    env::{Counted, Env, LockGuard, Runtime, Storage},
+    error::{Error, Result},
+    log::{
+        edit::Edit,
+        record::DatabaseId,
+        store::{LogStore, Tail},
+    },
+    options::Options,
+    scan::readers::Readers,
+    state::State,
+    wal::WalWriter,
+};
+use commit::Queue;
+use std::sync::{
+    Arc, Mutex, PoisonError,
+    atomic::{AtomicBool, Ordering},
+};
+
+/// An open database. Cheap to clone; the last clone to go releases the WAL lock, but only
+/// [`Db::close`] waits for work in flight and syncs the WAL.
+#[derive(Clone)]
+pub struct Db {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    options: Options,
+    runtime: Arc<dyn Runtime>,
+    data: Arc<dyn Storage>,
+    data_counted: Arc<Counted>,
+    wal_counted: Option<Arc<Counted>>,
+    /// Names this handle in records (PROTOCOL N1).
+    writer: [u8; 16],
+    state: Mutex<Arc<State>>,
+    queue: Mutex<Queue>,
+    log: async_lock::Mutex<LogHandle>,
+    wal: Option<async_lock::Mutex<WalWriter>>,
+    /// One flush or checkpoint at a time.
+    maintenance: async_lock::Mutex<()>,
+    readers: Arc<Readers>,
+    lock: Mutex<Option<Box<dyn LockGuard>>>,
+    closed: AtomicBool,
+    counts: stats::Counts,
+}
+
+/// What a commit to the log needs, held while it runs: records of one handle are never concurrent.
+struct LogHandle {
+    store: LogStore,
+    tail: Tail,
+}
+
+impl Db {
+    /// Opens the database in `env`, or an empty one if there is none. Writes nothing: the first
+    /// table does. With a WAL, everything acknowledged there and not yet in the log is replayed.
+    ///
+    /// # Errors
+    /// `Busy` if another handle holds the WAL, `Corrupt` with the place, `Invalid` for options out
+    /// of range or a WAL of another database, and the store's own.
+    pub async fn open(env: Env, options: Options) -> Result<Db> {
+        open::open(env, options).await
+    }
+
+    /// The table of that name, or `Invalid` listing what there is.
+    pub fn table(&self, name: &str) -> Result<Table> {
+        self.inner.check_open()?;
+        let state = self.inner.state();
+        match state.version.table(name) {
+            Some((id, _)) => Ok(Table::new(self.inner.clone(), id)),
+            None => Err(no_such_table(&state, name)),
+        }
+    }
+
+    /// Creates a table, or gives the one there is if its schema is equal.
+    ///
+    /// # Errors
+    /// `Invalid` naming the difference if a table of that name has another schema, or if the name
+    /// is empty or longer than 128 bytes.
+    pub async fn create_table(&self, name: &str, schema: TableSchema) -> Result<Table> {
+        self.inner.check_open()?;
+        check_table_name(name)?;
+        let schema = Arc::new(schema);
+        self.inner
+            .commit_record(move |version| {
+                if let Some((_, found)) = version.table(name) {
+                    return match found.schema.difference(&schema) {
+                        None => Ok(Vec::new()),
+                        Some(difference) => Err(Error::invalid(format!(
+                            "table {name:?} exists with another schema: {difference}"
+                        ))),
+                    };
+                }
+                Ok(vec![Edit::CreateTable {
+                    table: version.next_table,
+                    name: name.to_owned(),
+                    schema: schema.clone(),
+                }])
+            })
+            .await?;
+        self.table(name)
+    }
+
+    /// Names and schemas of all tables, by name.
+    pub fn tables(&self) -> Vec<(String, Arc<TableSchema>)> {
+        let state = self.inner.state();
+        let mut tables: Vec<_> = (state.version.tables.values())
+            .map(|t| (t.name.clone(), t.schema.clone()))
+            .collect();
+        tables.sort_by(|a, b| a.0.cmp(&b.0));
+        tables
+    }
+
+    /// Moves everything acknowledged before the call into the object store, as sstables. The barrier
+    /// of `local` durability: when it returns, losing this device loses nothing of it.
+    pub async fn flush(&self) -> Result<()> {
+        self.inner.check_open()?;
+        self.inner.flush_all().await
+    }
+
+    /// Writes a checkpoint of the log's head, so that the next open reads no tail, and frees WAL
+    /// segments that the log has.
+    pub async fn checkpoint(&self) -> Result<()> {
+        self.inner.check_open()?;
+        self.inner.checkpoint_now().await
+    }
+
+    /// What is in it and what was done, by now.
+    pub fn stats(&self) -> Stats {
+        stats::collect(&self.inner)
+    }
+
+    /// The database's random id, once it has a table.
+    pub fn id(&self) -> Option<DatabaseId> {
+        self.inner.state().version.database
+    }
+
+    /// Refuses new calls, waits for commits in flight, syncs the WAL and releases it. Uploads
+    /// nothing. Idempotent.
+    pub async fn close(&self) -> Result<()> {
+        self.inner.close().await
+    }
+}
+
+impl std::fmt::Debug for Db {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Db")
+            .field("data", &self.inner.data.describe())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    fn state(&self) -> Arc<State> {
+        self.state
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// Swaps the state. `change` is pure and quick: it runs under the lock.
+    fn change_state(&self, change: impl FnOnce(&State) -> Result<State>) -> Result<Arc<State>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = Arc::new(change(&state)?);
+        *state = next.clone();
+        Ok(next)
+    }
+
+    fn check_open(&self) -> Result<()> {
+        match self.closed.load(Ordering::Acquire) {
+            true => Err(Error::closed()),
+            false => Ok(()),
+        }
+    }
+
+    fn random<const N: usize>(&self) -> [u8; N] {
+        let mut bytes = [0; N];
+        self.runtime.random(&mut bytes);
+        bytes
+    }
+
+    async fn close(self: &Arc<Self>) -> Result<()> {
+        let first = !self.closed.swap(true, Ordering::AcqRel);
+        self.drain_queue().await;
+        let _maintenance = self.maintenance.lock().await;
+        let synced = match &self.wal {
+            Some(wal) if first => wal.lock().await.close().await,
+            _ => Ok(()),
+        };
+        let lock = self
+            .lock
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(lock) = lock {
+            lock.release().await?;
+        }
+        synced
+    }
+}
+
+fn check_table_name(name: &str) -> Result<()> {
+    let most = crate::data::schema::MAX_NAME_BYTES;
+    if name.is_empty() || name.len() > most {
+        return Err(Error::invalid(format!(
+            "table name {:?} has {} bytes: it takes 1 to {most}",
+            name.chars().take(40).collect::<String>(),
+            name.len()
+        )));
+    }
+    if name.chars().any(char::is_control) {
+        return Err(Error::invalid(format!(
+            "table name {name:?} has a control character"
+        )));
+    }
+    Ok(())
+}
+
+fn no_such_table(state: &State, name: &str) -> Error {
+    let mut names: Vec<&str> = state
+        .version
+        .tables
+        .values()
+        .map(|t| t.name.as_str())
+        .collect();
+    names.sort_unstable();
+    let there = match names.is_empty() {
+        true => "there is none yet: create it with its schema".to_owned(),
+        false => format!("there are {}", names.join(", ")),
+    };
+    Error::invalid(format!("no table {name:?}: {there}"))
+}

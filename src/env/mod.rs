@@ -1,9 +1,11 @@
 //! The seam: everything the engine asks of the world goes through [`Storage`] and [`Runtime`].
 //! Both are `dyn`, so that production, memory and simulation are values of the same types.
 
+mod counted;
 mod runtime;
 mod storage;
 
+pub use counted::{Counted, Requests};
 pub use runtime::Runtime;
 pub use storage::{AppendFile, LockGuard, ObjectMeta, ObjectWriter, PutOutcome, Storage};
 

@@ -7,7 +7,7 @@
 use crate::error::{Error, Result};
 
 /// Version of all log objects. A reader refuses a greater one; a smaller one is read by its own rules.
-pub const FORMAT_VERSION: u16 = 1;
+pub(super) const FORMAT_VERSION: u16 = 1;
 
 /// Builds the bytes of one object.
 pub(super) struct Encoder {

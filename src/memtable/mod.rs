@@ -97,6 +97,27 @@ impl Memtable {
         self.runs.iter().map(|r| &r.rows)
     }
 
+    /// The smallest timestamp in it.
+    pub fn lowest_stamp(&self) -> Option<i64> {
+        self.runs
+            .iter()
+            .filter_map(|r| r.rows.stamps.lowest())
+            .min()
+    }
+
+    /// The same rows with all timestamps moved up.
+    pub fn shifted(&self, by: i64) -> Self {
+        let mut next = self.clone();
+        for run in &mut next.runs {
+            let stamps = run.rows.stamps.shifted(by);
+            run.rows = Arc::new(Rows {
+                stamps,
+                ..run.rows.as_ref().clone()
+            });
+        }
+        next
+    }
+
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         self.bytes

@@ -1,0 +1,137 @@
+//! Drives flushes and checkpoints. Neither is needed for correctness (DESIGN promise 7): they bound
+//! memory, the WAL and the log's tail, and each is a step that some caller's commit runs or starts.
+
+use super::Inner;
+use crate::{
+    error::Result,
+    flush::{Target, write_seals},
+    state::State,
+};
+use std::sync::{Arc, atomic::Ordering};
+
+impl Inner {
+    /// After a commit: seal at the bounds, and keep the log's tail short (PROTOCOL N3).
+    pub(super) async fn after_commit(self: &Arc<Self>) {
+        if self.seal_due() {
+            let sealed = self.change_state(|state| Ok(state.sealed()));
+            if sealed.is_ok_and(|s| !s.seals.is_empty()) {
+                self.start_flush();
+            }
+        }
+        if self.checkpoint_due().await {
+            let outcome = self.checkpoint_now().await;
+            self.counts.maintenance(outcome);
+        }
+    }
+
+    fn seal_due(&self) -> bool {
+        let (bytes, rows, batches) = self.state().active_size();
+        let now = self.runtime.monotonic();
+        let age = self.counts.active_age(batches, now);
+        batches > 0
+            && (bytes >= self.options.seal_bytes
+                || rows >= self.options.seal_rows
+                || batches >= self.options.seal_batches
+                || age >= self.options.seal_age)
+    }
+
+    fn start_flush(self: &Arc<Self>) {
+        if self.counts.flush_started.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let inner = self.clone();
+        self.runtime.spawn(Box::pin(async move {
+            inner.counts.flush_started.store(false, Ordering::Release);
+            let outcome = inner.flush_seals().await;
+            inner.counts.maintenance(outcome);
+        }));
+    }
+
+    /// Seals what is active and flushes all seals.
+    pub(super) async fn flush_all(&self) -> Result<()> {
+        self.change_state(|state| Ok(state.sealed()))?;
+        self.flush_seals().await
+    }
+
+    /// Flushes all seals: sstables, then the record, then the swap (DESIGN promise 4).
+    async fn flush_seals(&self) -> Result<()> {
+        let _one = self.maintenance.lock().await;
+        let state = self.state();
+        let target = Target {
+            storage: &self.data,
+            runtime: &self.runtime,
+            options: &self.options,
+        };
+        self.counts.flushing.fetch_add(1, Ordering::AcqRel);
+        let written = write_seals(target, &state).await;
+        let outcome = match written {
+            Ok(Some(flushed)) => {
+                let edits = flushed.edits;
+                let generation = flushed.generation;
+                let swap = |state: &State, version, _| state.flushed(generation, version);
+                let committed = self.commit_record_with(|_| Ok(edits.clone()), swap).await;
+                committed.map(|_| self.counts.flushed(flushed.rows))
+            }
+            Ok(None) => Ok(()),
+            Err(e) => Err(e),
+        };
+        self.counts.flushing.fetch_sub(1, Ordering::AcqRel);
+        outcome?;
+        if self.dead_wal_is_large().await {
+            self.checkpoint_locked().await?;
+        }
+        Ok(())
+    }
+
+    async fn checkpoint_due(&self) -> bool {
+        let tail = self.log.lock().await.tail;
+        tail.records >= self.options.checkpoint_records
+            || tail.bytes >= self.options.checkpoint_bytes
+    }
+
+    async fn dead_wal_is_large(&self) -> bool {
+        let Some(wal) = &self.wal else { return false };
+        let floors = wal_floors(&self.state());
+        let dead = wal.lock().await.dead_bytes(&floors);
+        dead >= 2 * self.options.wal_segment_bytes
+    }
+
+    /// Writes a checkpoint; inline rows beyond four times its bound are flushed first, so that
+    /// checkpoints stay small.
+    pub(super) async fn checkpoint_now(&self) -> Result<()> {
+        let inline = self.state().version.inline_bytes() as u64;
+        if inline > 4 * self.options.checkpoint_bytes {
+            self.flush_all().await?;
+        }
+        let _one = self.maintenance.lock().await;
+        self.checkpoint_locked().await
+    }
+
+    /// Checkpoint, then free the WAL segments it covers (PROTOCOL L2, W4).
+    async fn checkpoint_locked(&self) -> Result<()> {
+        let mut log = self.log.lock().await;
+        let state = self.state();
+        if state.version.head.seq == 0 {
+            return Ok(());
+        }
+        if log.tail.records > 0 {
+            log.store.put_checkpoint(&state.version).await?;
+            log.tail = Default::default();
+            self.counts.checkpoints.fetch_add(1, Ordering::Relaxed);
+        }
+        drop(log);
+        if let Some(wal) = &self.wal {
+            wal.lock().await.truncate(&wal_floors(&state)).await?;
+        }
+        Ok(())
+    }
+}
+
+fn wal_floors(state: &State) -> std::collections::HashMap<[u8; 16], u64> {
+    state
+        .version
+        .wal_floors
+        .iter()
+        .map(|(session, (frame, _))| (*session, *frame))
+        .collect()
+}

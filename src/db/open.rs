@@ -1,0 +1,139 @@
+//! Opens a database: lock the WAL, read the log, replay what the log does not have (PROTOCOL F2,
+//! W1, W3). Writes nothing but the lock.
+
+use super::{
+    Db, Inner, LogHandle,
+    commit::Queue,
+    log::{decode_rows, inline_rows},
+    stats::Counts,
+};
+use crate::{
+    env::{Counted, Env, Storage},
+    error::{Error, Result},
+    log::store::{Loaded, LogStore},
+    merge::{Kind, sorted_rows},
+    options::Options,
+    scan::readers::Readers,
+    state::State,
+    wal::{Commit, FrameKind, Replayed, WalWriter, replay_with},
+};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex, atomic::AtomicBool},
+};
+
+/// Name of the lock in a WAL directory.
+const WAL_LOCK: &str = "wal";
+
+pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
+    options.validate()?;
+    let data_counted = Counted::new(env.data);
+    let data: Arc<dyn Storage> = data_counted.clone();
+    let wal_counted = env.wal.map(Counted::new);
+    let lock = match &wal_counted {
+        Some(wal) => Some(wal.lock(WAL_LOCK).await?),
+        None => None,
+    };
+    let store = LogStore::new(
+        data.clone(),
+        env.runtime.clone(),
+        options.retries,
+        options.concurrency,
+    );
+    let Loaded { version, tail } = store.load().await?;
+    let mut state = with_inline(State::new(Arc::new(version)))?;
+    let wal = match &wal_counted {
+        None => None,
+        Some(storage) => {
+            let replayed = replay_into(storage.as_ref(), &mut state).await?;
+            check_database(&state, &replayed)?;
+            let storage: Arc<dyn Storage> = storage.clone();
+            let writer = WalWriter::new(storage, env.runtime.clone(), &options, replayed.tail);
+            Some(async_lock::Mutex::new(writer))
+        }
+    };
+    let mut writer = [0; 16];
+    env.runtime.random(&mut writer);
+    let readers = Arc::new(Readers::new(data.clone(), options.clone()));
+    Ok(Db {
+        inner: Arc::new(Inner {
+            options,
+            runtime: env.runtime,
+            data,
+            data_counted,
+            wal_counted,
+            writer,
+            state: Mutex::new(Arc::new(state)),
+            queue: Mutex::new(Queue::default()),
+            log: async_lock::Mutex::new(LogHandle { store, tail }),
+            wal,
+            maintenance: async_lock::Mutex::new(()),
+            readers,
+            lock: Mutex::new(lock),
+            closed: AtomicBool::new(false),
+            counts: Counts::default(),
+        }),
+    })
+}
+
+fn with_inline(state: State) -> Result<State> {
+    let seqs: BTreeSet<u64> = state.version.inline.iter().map(|r| r.seq).collect();
+    let version = state.version.clone();
+    seqs.into_iter().try_fold(state, |state, seq| {
+        state.with_record(version.clone(), inline_rows(&version, seq)?)
+    })
+}
+
+/// Commits above their session's floor become pending rows, stamped above the head (PROTOCOL W2).
+async fn replay_into(storage: &dyn Storage, state: &mut State) -> Result<Replayed> {
+    let mut next = state.clone();
+    let replayed = replay_with(storage, &mut |commit: Commit| {
+        if commit.last > next.version.wal_floor(&commit.session) {
+            next = replay_commit(&next, commit)?;
+        }
+        Ok(())
+    })
+    .await?;
+    *state = next;
+    Ok(replayed)
+}
+
+fn replay_commit(state: &State, commit: Commit) -> Result<State> {
+    let stamp = commit.stamp.max(state.last_stamp + 1);
+    let mut rows = Vec::with_capacity(commit.frames.len());
+    for frame in commit.frames {
+        let Some(table) = state.version.tables.get(&frame.table) else {
+            continue;
+        };
+        let kind = match frame.kind {
+            FrameKind::Upsert => Kind::Upsert,
+            FrameKind::Delete => Kind::Delete,
+        };
+        let place = || format!("WAL frames {} to {}", commit.first, commit.last);
+        let batches = decode_rows(&table.schema, kind, &frame.payload)
+            .map_err(|e| Error::corrupt(format!("{}: {e}", place())))?;
+        rows.push((
+            frame.table,
+            sorted_rows(&table.schema, kind, &batches, stamp)?,
+        ));
+    }
+    state.with_pending(rows, commit.session, commit.last, stamp)
+}
+
+fn check_database(state: &State, replayed: &Replayed) -> Result<()> {
+    let hex = |id: &[u8; 16]| id.iter().map(|b| format!("{b:02x}")).collect::<String>();
+    match (&replayed.database, &state.version.database) {
+        (Some(wal), Some(log)) if wal != log => Err(Error::invalid(format!(
+            "the WAL belongs to database {}, the data to database {}: open them with their own \
+             other half",
+            hex(wal),
+            hex(log)
+        ))),
+        (Some(wal), None) => Err(Error::invalid(format!(
+            "the WAL belongs to database {}, but there is no database in the data store: check \
+             that its place is the right one",
+            hex(wal)
+        ))),
+        _ => Ok(()),
+    }
+}

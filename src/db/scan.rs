@@ -1,0 +1,186 @@
+//! Describing and running a scan.
+
+use super::table::{Table, select_columns};
+use crate::{
+    data::{
+        intake::{self, Limits, Mode},
+        key::{KeyRange, encode_keys},
+        predicate::Predicate,
+    },
+    error::{Error, Result},
+    scan::{plan::ScanRequest, run::ScanRun},
+};
+use arrow_array::RecordBatch;
+use arrow_schema::SchemaRef;
+use std::ops::Bound;
+
+/// Describes a scan; nothing is read before [`ScanBuilder::stream`] or [`ScanBuilder::count`].
+#[derive(Clone, Debug)]
+pub struct ScanBuilder {
+    table: Table,
+    filter: Option<Predicate>,
+    select: Option<Vec<String>>,
+    from: Bound<RecordBatch>,
+    to: Bound<RecordBatch>,
+    limit: Option<u64>,
+    reverse: bool,
+    batch_rows: Option<usize>,
+}
+
+impl ScanBuilder {
+    pub(super) fn new(table: Table) -> Self {
+        Self {
+            table,
+            filter: None,
+            select: None,
+            from: Bound::Unbounded,
+            to: Bound::Unbounded,
+            limit: None,
+            reverse: false,
+            batch_rows: None,
+        }
+    }
+
+    /// Keeps rows for which this is true; a second call narrows the first.
+    pub fn filter(mut self, predicate: Predicate) -> Self {
+        self.filter = Some(match self.filter {
+            None => predicate,
+            Some(first) => Predicate::And(vec![first, predicate]),
+        });
+        self
+    }
+
+    /// Gives out these columns, in this order; all if never called. None at all is allowed: the
+    /// batches then have only a number of rows.
+    pub fn select<S: AsRef<str>>(mut self, columns: &[S]) -> Self {
+        self.select = Some(columns.iter().map(|c| c.as_ref().to_owned()).collect());
+        self
+    }
+
+    /// Keys from here on: one row with the key columns.
+    pub fn from(mut self, key: Bound<RecordBatch>) -> Self {
+        self.from = key;
+        self
+    }
+
+    /// Keys up to here: one row with the key columns.
+    pub fn to(mut self, key: Bound<RecordBatch>) -> Self {
+        self.to = key;
+        self
+    }
+
+    /// At most so many rows.
+    pub fn limit(mut self, rows: u64) -> Self {
+        self.limit = Some(rows);
+        self
+    }
+
+    /// Descending by key.
+    pub fn reverse(mut self, reverse: bool) -> Self {
+        self.reverse = reverse;
+        self
+    }
+
+    /// Most rows of a batch; `Options::batch_rows` if never called.
+    pub fn batch_rows(mut self, rows: usize) -> Self {
+        self.batch_rows = Some(rows);
+        self
+    }
+
+    /// Starts the scan on the state of this moment.
+    pub fn stream(&self) -> Result<Scan> {
+        let inner = self.table.inner();
+        let table = self.table.state()?;
+        let schema = &table.entry.schema;
+        let names: Option<Vec<&str>> = self
+            .select
+            .as_ref()
+            .map(|s| s.iter().map(String::as_str).collect());
+        let key = |bound: &Bound<RecordBatch>| encode_bound(bound, schema);
+        let batch_rows = self.batch_rows.unwrap_or(inner.options.batch_rows);
+        if batch_rows == 0 {
+            return Err(Error::invalid("batch_rows is 0: it takes at least 1"));
+        }
+        let request = ScanRequest {
+            columns: select_columns(schema, names.as_deref())?,
+            filter: self.filter.as_ref().map(|f| f.bind(schema)).transpose()?,
+            range: KeyRange {
+                start: key(&self.from)?,
+                end: key(&self.to)?,
+            },
+            limit: self.limit,
+            reverse: self.reverse,
+            as_of: i64::MAX,
+            batch_rows,
+        };
+        let run = ScanRun::new(table.clone(), inner.readers.clone(), request)?;
+        Ok(Scan {
+            table: self.table.clone(),
+            run,
+        })
+    }
+
+    /// The number of rows, reading as little as possible.
+    pub async fn count(&self) -> Result<u64> {
+        let mut counted = self.clone();
+        counted.select = Some(Vec::new());
+        counted.stream()?.run.count().await
+    }
+}
+
+fn encode_bound(
+    bound: &Bound<RecordBatch>,
+    schema: &crate::data::schema::TableSchema,
+) -> Result<Bound<Vec<u8>>> {
+    let encode = |key: &RecordBatch| {
+        let key = intake::read_batch(key, schema, Mode::Delete, &Limits::default())?;
+        if key.num_rows() != 1 {
+            return Err(Error::invalid(format!(
+                "a key range takes one key at each end, this has {}",
+                key.num_rows()
+            )));
+        }
+        Ok(encode_keys(key.columns())?.get(0).to_vec())
+    };
+    Ok(match bound {
+        Bound::Unbounded => Bound::Unbounded,
+        Bound::Included(key) => Bound::Included(encode(key)?),
+        Bound::Excluded(key) => Bound::Excluded(encode(key)?),
+    })
+}
+
+/// A running scan over one state. Dropping it ends it.
+pub struct Scan {
+    table: Table,
+    run: ScanRun,
+}
+
+impl Scan {
+    /// The schema of the batches.
+    pub fn schema(&self) -> &SchemaRef {
+        self.run.schema()
+    }
+
+    /// The next batch, never empty; `None` at the end; `Closed` once the database is.
+    pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
+        self.table.inner().check_open()?;
+        self.run.next().await
+    }
+
+    /// All batches that are left.
+    pub async fn collect(mut self) -> Result<Vec<RecordBatch>> {
+        let mut batches = Vec::new();
+        while let Some(batch) = self.next().await? {
+            batches.push(batch);
+        }
+        Ok(batches)
+    }
+}
+
+impl std::fmt::Debug for Scan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Scan")
+            .field("table", &self.table)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,160 @@
+//! Numbers about an open database.
+
+use super::Inner;
+use crate::{env::Requests, error::Result};
+use std::{
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+/// What is in a database and what this handle did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Stats {
+    /// `local` with a WAL, else `remote`.
+    pub durability: &'static str,
+    /// Number of the newest log record; 0 in an empty database.
+    pub head: u64,
+    /// The greatest timestamp given out or read: microseconds since the Unix epoch.
+    pub last_timestamp: i64,
+    /// Commits this handle acknowledged.
+    pub commits: u64,
+    /// Rows they wrote.
+    pub rows_committed: u64,
+    /// Rows acknowledged that are not in the object store yet; superseded ones may count.
+    pub backlog_rows: u64,
+    /// Their bytes in memory.
+    pub backlog_bytes: u64,
+    /// Bytes of all memtables.
+    pub memtable_bytes: u64,
+    /// Bytes of WAL segments.
+    pub wal_bytes: u64,
+    /// Flushes done by this handle.
+    pub flushes: u64,
+    /// Flushes under way.
+    pub flushing: u64,
+    /// Checkpoints written by this handle.
+    pub checkpoints: u64,
+    /// Why the last flush or checkpoint in the background failed, if it did.
+    pub maintenance_error: Option<String>,
+    /// Requests to the data store since the open.
+    pub data: Requests,
+    /// Where the data is.
+    pub data_place: String,
+    /// Requests to the WAL since the open.
+    pub wal: Option<Requests>,
+    /// Where the WAL is.
+    pub wal_place: Option<String>,
+    /// Each table.
+    pub tables: Vec<TableStats>,
+}
+
+/// One table.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TableStats {
+    /// Its name.
+    pub name: String,
+    /// Live sstables.
+    pub files: u64,
+    /// Rows in them, superseded versions and tombstones included.
+    pub file_rows: u64,
+    /// Their bytes.
+    pub file_bytes: u64,
+    /// Rows in memtables, superseded versions and tombstones included.
+    pub memtable_rows: u64,
+}
+
+#[derive(Default)]
+pub(super) struct Counts {
+    pub(super) flush_started: AtomicBool,
+    pub(super) flushing: AtomicU64,
+    pub(super) checkpoints: AtomicU64,
+    commits: AtomicU64,
+    rows: AtomicU64,
+    flushes: AtomicU64,
+    maintenance_error: Mutex<Option<String>>,
+    /// When the active memtables got their first batch.
+    active_since: Mutex<Option<Duration>>,
+}
+
+impl Counts {
+    pub(super) fn committed(&self, rows: u64) {
+        self.commits.fetch_add(1, Relaxed);
+        self.rows.fetch_add(rows, Relaxed);
+    }
+
+    pub(super) fn flushed(&self, _rows: u64) {
+        self.flushes.fetch_add(1, Relaxed);
+    }
+
+    /// Background work has no caller to tell: its last failure stays visible until it succeeds.
+    pub(super) fn maintenance(&self, outcome: Result<()>) {
+        let mut error = self
+            .maintenance_error
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        *error = outcome.err().map(|e| e.to_string());
+    }
+
+    /// Age of the active memtables' first batch, seen from `now`.
+    pub(super) fn active_age(&self, batches: usize, now: Duration) -> Duration {
+        let mut since = self
+            .active_since
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if batches <= 1 {
+            *since = Some(now);
+        }
+        now.saturating_sub(since.unwrap_or(now))
+    }
+}
+
+pub(super) fn collect(inner: &Inner) -> Stats {
+    let state = inner.state();
+    let counts = &inner.counts;
+    let (backlog_rows, backlog_bytes) = state.backlog();
+    let tables = state.tables.values().map(|t| TableStats {
+        name: t.entry.name.clone(),
+        files: t.files.len() as u64,
+        file_rows: t.files.iter().map(|f| f.meta.rows).sum(),
+        file_bytes: t.files.iter().map(|f| f.meta.bytes).sum(),
+        memtable_rows: (t.memories())
+            .map(|m| (m.pending.rows() + m.inline.rows()) as u64)
+            .sum(),
+    });
+    Stats {
+        durability: if inner.wal.is_some() {
+            "local"
+        } else {
+            "remote"
+        },
+        head: state.version.head.seq,
+        last_timestamp: state.last_stamp,
+        commits: counts.commits.load(Relaxed),
+        rows_committed: counts.rows.load(Relaxed),
+        backlog_rows: backlog_rows as u64,
+        backlog_bytes: backlog_bytes as u64,
+        memtable_bytes: state.memory_bytes() as u64,
+        wal_bytes: inner
+            .wal
+            .as_ref()
+            .and_then(|w| w.try_lock().map(|w| w.bytes()))
+            .unwrap_or(0),
+        flushes: counts.flushes.load(Relaxed),
+        flushing: counts.flushing.load(Relaxed),
+        checkpoints: counts.checkpoints.load(Relaxed),
+        maintenance_error: (counts.maintenance_error.lock())
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone(),
+        data: inner.data_counted.requests(),
+        data_place: inner.data.describe(),
+        wal: inner.wal_counted.as_ref().map(|w| w.requests()),
+        wal_place: inner
+            .wal_counted
+            .as_ref()
+            .map(|w| crate::env::Storage::describe(w.as_ref())),
+        tables: tables.collect(),
+    }
+}

@@ -1,0 +1,69 @@
+//! Reads one key: memtables first, then the files that may hold it, newest first, until no file
+//! left can hold a newer version.
+
+use super::readers::Readers;
+use crate::{error::Result, log::version::LiveFile, state::TableState};
+use arrow_array::RecordBatch;
+
+/// The newest version of `key` at or below `as_of`, as one row of `columns`; `None` if there is none
+/// or it is deleted.
+pub async fn get(
+    table: &TableState,
+    readers: &Readers,
+    key: &[u8],
+    columns: &[usize],
+    as_of: i64,
+) -> Result<Option<RecordBatch>> {
+    let mut best: Option<(i64, Option<RecordBatch>)> = None;
+    for memory in table.memories() {
+        for (rows, row) in [
+            memory.pending.get(key, as_of),
+            memory.inline.get(key, as_of),
+        ]
+        .into_iter()
+        .flatten()
+        {
+            let ts = rows.stamps.get(row);
+            if best.as_ref().is_none_or(|(b, _)| ts > *b) {
+                let live = !rows.tombstones.get(row);
+                let batch = live
+                    .then(|| super::plan::project(&rows.batch.slice(row, 1), columns))
+                    .transpose()?;
+                best = Some((ts, batch));
+            }
+        }
+    }
+    for file in candidates(table, key) {
+        if best.as_ref().is_some_and(|(ts, _)| *ts >= file.max_ts()) {
+            break;
+        }
+        let reader = readers
+            .open(
+                table.id,
+                &table.entry.schema,
+                table.entry.schema_version,
+                file,
+            )
+            .await?;
+        let Some(rows) = reader.get(key, columns).await? else {
+            continue;
+        };
+        for row in 0..rows.len() {
+            let ts = rows.stamps.get(row);
+            if ts <= as_of && best.as_ref().is_none_or(|(b, _)| ts > *b) {
+                let live = !rows.tombstones.get(row);
+                best = Some((ts, live.then(|| rows.batch.slice(row, 1))));
+            }
+        }
+    }
+    Ok(best.and_then(|(_, batch)| batch))
+}
+
+/// Files whose key range holds `key`, those with the newest rows first.
+fn candidates<'a>(table: &'a TableState, key: &[u8]) -> Vec<&'a LiveFile> {
+    let mut files: Vec<&LiveFile> = (table.files.iter())
+        .filter(|f| f.meta.min_key.as_slice() <= key && key <= f.meta.max_key.as_slice())
+        .collect();
+    files.sort_by_key(|f| std::cmp::Reverse(f.max_ts()));
+    files
+}

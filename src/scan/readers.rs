@@ -1,0 +1,104 @@
+//! Opens sstables and keeps the open ones: a warm point read must not fetch a footer again. Bounded;
+//! the one unused for longest goes.
+
+use crate::{
+    data::schema::TableSchema,
+    env::Storage,
+    error::Result,
+    log::{edit::TableId, version::LiveFile},
+    options::Options,
+    sstable::{meta::Ulid, read::SstableReader},
+};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// Most footers kept, in bytes as stored (in memory they are some times that).
+const MAX_FOOTER_BYTES: u64 = 2 * 1024 * 1024;
+
+/// Open sstables.
+#[derive(Debug)]
+pub struct Readers {
+    storage: Arc<dyn Storage>,
+    options: Options,
+    open: Mutex<Open>,
+}
+
+#[derive(Debug, Default)]
+struct Open {
+    readers: HashMap<(Ulid, u32), (u64, Arc<SstableReader>)>,
+    clock: u64,
+    bytes: u64,
+}
+
+impl Readers {
+    /// None open yet.
+    pub fn new(storage: Arc<dyn Storage>, options: Options) -> Self {
+        Self {
+            storage,
+            options,
+            open: Mutex::default(),
+        }
+    }
+
+    /// The options files are read with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// An open sstable; one GET if it is not open yet.
+    pub async fn open(
+        &self,
+        table: TableId,
+        schema: &Arc<TableSchema>,
+        schema_version: u32,
+        file: &LiveFile,
+    ) -> Result<Arc<SstableReader>> {
+        let name = (file.meta.id, schema_version);
+        if let Some(found) = self.find(name) {
+            return Ok(found);
+        }
+        let reader = SstableReader::open(
+            self.storage.clone(),
+            table,
+            file.meta.clone(),
+            schema.clone(),
+            file.inherited(),
+            &self.options,
+        )
+        .await?;
+        let reader = Arc::new(reader);
+        self.keep(name, file.meta.footer_bytes, reader.clone());
+        Ok(reader)
+    }
+
+    fn find(&self, name: (Ulid, u32)) -> Option<Arc<SstableReader>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.clock += 1;
+        let clock = open.clock;
+        let (used, reader) = open.readers.get_mut(&name)?;
+        *used = clock;
+        Some(reader.clone())
+    }
+
+    fn keep(&self, name: (Ulid, u32), bytes: u64, reader: Arc<SstableReader>) {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.clock += 1;
+        let clock = open.clock;
+        if open.readers.insert(name, (clock, reader)).is_none() {
+            open.bytes += bytes;
+        }
+        while open.bytes > MAX_FOOTER_BYTES && open.readers.len() > 1 {
+            let oldest = open
+                .readers
+                .iter()
+                .min_by_key(|(_, (used, _))| *used)
+                .map(|(n, _)| *n);
+            let Some((_, gone)) = oldest.and_then(|n| open.readers.remove(&n)) else {
+                break;
+            };
+            open.bytes = open.bytes.saturating_sub(gone.meta().footer_bytes);
+        }
+    }
+}
