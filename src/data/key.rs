@@ -145,10 +145,10 @@ pub fn encode_keys(columns: &[ArrayRef]) -> Result<Keys> {
             c.data_type()
         )));
     }
-    if let [only] = columns {
-        if let Some(keys) = borrow_variable(only)? {
-            return Ok(keys);
-        }
+    if let [only] = columns
+        && let Some(keys) = borrow_variable(only)?
+    {
+        return Ok(keys);
     }
     let widths: Option<Vec<usize>> = columns.iter().map(|c| fixed_width(c.data_type())).collect();
     match widths {

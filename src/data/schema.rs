@@ -3,8 +3,12 @@
 //! reserved. Two Arrow schemas come out of it: `user` (what callers see) and `storage` (the same
 //! columns, every non-key column nullable, because a tombstone has only its key).
 
+use super::spec::{MAX_FIXED_SIZE, MAX_TYPE_DEPTH};
 use crate::error::{Error, Result};
-use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
+use arrow_schema::{
+    DECIMAL32_MAX_PRECISION, DECIMAL64_MAX_PRECISION, DECIMAL128_MAX_PRECISION,
+    DECIMAL256_MAX_PRECISION, DataType, Field, FieldRef, Schema, SchemaRef,
+};
 use std::{collections::HashSet, sync::Arc};
 
 /// Column of commit timestamps in an sstable (int64, microseconds; absent in a fresh file).
@@ -213,8 +217,76 @@ fn check_columns(columns: &[FieldRef]) -> Result<()> {
         if !seen.insert(name) {
             return Err(Error::invalid(format!("column {name:?} appears twice")));
         }
+        check_type(field.data_type(), 0)
+            .map_err(|e| e.context(format!("column {name:?} of type {}", field.data_type())))?;
     }
     Ok(())
+}
+
+/// Whether a column may have this type: it is one that memory, IPC and Parquet all hold.
+fn check_type(data_type: &DataType, depth: usize) -> Result<()> {
+    use DataType::*;
+    if depth >= MAX_TYPE_DEPTH {
+        return Err(Error::invalid(format!(
+            "types nest at most {MAX_TYPE_DEPTH} deep: flatten it"
+        )));
+    }
+    let inner = |f: &FieldRef| check_type(f.data_type(), depth + 1);
+    let fixed = |n: i32| match (1..=MAX_FIXED_SIZE).contains(&n) {
+        true => Ok(()),
+        false => Err(Error::invalid(format!(
+            "a fixed size is 1 to {MAX_FIXED_SIZE}"
+        ))),
+    };
+    let decimal = |p: u8, s: i8, most: u8| match (1..=most).contains(&p) && s.unsigned_abs() <= p {
+        true => Ok(()),
+        false => Err(Error::invalid(format!(
+            "a decimal has 1 to {most} digits, and its scale is no wider"
+        ))),
+    };
+    match data_type {
+        FixedSizeBinary(n) => fixed(*n),
+        FixedSizeList(f, n) => fixed(*n).and_then(|()| inner(f)),
+        Decimal32(p, s) => decimal(*p, *s, DECIMAL32_MAX_PRECISION),
+        Decimal64(p, s) => decimal(*p, *s, DECIMAL64_MAX_PRECISION),
+        Decimal128(p, s) => decimal(*p, *s, DECIMAL128_MAX_PRECISION),
+        Decimal256(p, s) => decimal(*p, *s, DECIMAL256_MAX_PRECISION),
+        List(f) | LargeList(f) | ListView(f) | LargeListView(f) | RunEndEncoded(_, f) => inner(f),
+        Map(f, _) => match f.data_type() {
+            Struct(parts) if parts.len() == 2 && !parts[0].is_nullable() && !f.is_nullable() => {
+                inner(f)
+            }
+            _ => Err(Error::invalid(
+                "a map's entries are a struct of a key, not null, and a value",
+            )),
+        },
+        Struct(fields) => {
+            let mut seen = HashSet::new();
+            if fields.is_empty() || !fields.iter().all(|f| seen.insert(f.name())) {
+                return Err(Error::invalid(
+                    "a struct has at least one field, each name once",
+                ));
+            }
+            fields.iter().try_for_each(inner)
+        }
+        Dictionary(key, values) => match key.is_dictionary_key_type() {
+            true if is_key_type(&canonical_type(values)) => check_type(values, depth + 1),
+            true => Err(Error::invalid(
+                "a dictionary holds plain values: no lists or structs",
+            )),
+            false => Err(Error::invalid("a dictionary is indexed by an integer")),
+        },
+        Union(_, _) => Err(Error::unsupported(
+            "unions are not supported: use a struct or several columns",
+        )),
+        Interval(_) => Err(Error::unsupported(
+            "intervals are not supported: use a duration or an integer",
+        )),
+        Null => Err(Error::unsupported(
+            "a column without a type is not supported: declare one",
+        )),
+        _ => Ok(()),
+    }
 }
 
 fn check_ids(columns: &[FieldRef], ids: &[u32], next: u32) -> Result<()> {
@@ -241,7 +313,7 @@ fn check_key(columns: &[FieldRef], key: &[usize]) -> Result<()> {
                 "the primary key names a column that is not there",
             ));
         };
-        if !is_key_type(&canonical_type(field.data_type())) {
+        if !is_key_type(normalize_field(field, true).data_type()) {
             return Err(Error::invalid(format!(
                 "column {:?} of type {} cannot be a key: keys are bool, integer, float, decimal, \
                  date, time, timestamp, utf8, binary or fixed-size binary",
@@ -308,6 +380,10 @@ pub fn canonical_type(data_type: &DataType) -> DataType {
 
 fn normalize_field(field: &Field, is_key: bool) -> Field {
     let nullable = field.is_nullable() && !is_key;
-    Field::new(field.name(), canonical_type(field.data_type()), nullable)
-        .with_metadata(field.metadata().clone())
+    let data_type = match canonical_type(field.data_type()) {
+        // Keys are compared all the time: they are held plain.
+        DataType::Dictionary(_, values) if is_key => *values,
+        other => other,
+    };
+    Field::new(field.name(), data_type, nullable).with_metadata(field.metadata().clone())
 }

@@ -14,7 +14,7 @@ pub const MAX_TYPE_DEPTH: usize = 16;
 /// Longest type text, in bytes.
 const MAX_TYPE_BYTES: usize = 64 * 1024;
 /// Widest fixed-size binary and fixed-size list: as wide as a value may be.
-const MAX_FIXED_SIZE: i32 = 16 * 1024 * 1024;
+pub const MAX_FIXED_SIZE: i32 = 16 * 1024 * 1024;
 
 const KNOWN: &str = "bool, int8 to int64, uint8 to uint64, float16 to float64, utf8, large_utf8, \
     binary, large_binary, fixed_size_binary[16], decimal128(38, 10), date32, date64, time32[ms], \

@@ -1,23 +1,41 @@
-//! (being written)
-use super::schema::TableSchema;
+//! The door for Arrow data from outside. Invariants: whatever the bytes are, nothing panics and no
+//! allocation exceeds what [`Limits`] allow; what comes out is exactly the table's storage schema
+//! (or the key columns, for deletes), every value validated; all or nothing.
+//!
+//! `frame` finds messages and verifies their flatbuffers, `decode` builds arrays from them, `check`
+//! holds the result against the table.
+
+mod check;
+mod decode;
+mod frame;
+mod write;
+
+use super::{
+    convert::Converter,
+    schema::{OP_COLUMN, TS_COLUMN, TableSchema},
+    spec::type_name,
+};
 use crate::error::{Error, Result};
-use arrow_array::RecordBatch;
-use arrow_schema::{FieldRef, SchemaRef};
+use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use bytes::Bytes;
+use std::sync::Arc;
+
+pub use write::write_ipc;
 
 /// What a batch is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
-    /// Rows to insert or replace: all columns.
+    /// Rows to insert or replace: all columns; missing nullable ones are null.
     Upsert,
-    /// Keys to delete: the key columns, others are ignored.
+    /// Keys to delete: the key columns, in key order; others are ignored.
     Delete,
 }
 
-/// Bounds on what comes in.
+/// Bounds on what comes in. What exceeds one is `Invalid`, naming it.
 #[derive(Clone, Debug)]
 pub struct Limits {
-    /// Most bytes of Arrow data in one commit, encoded or decoded.
+    /// Most bytes of Arrow data in one commit, as it comes and decoded.
     pub commit_bytes: usize,
     /// Most bytes of one value.
     pub value_bytes: usize,
@@ -35,32 +53,232 @@ impl Default for Limits {
     }
 }
 
-/// Reads an IPC stream or file.
+/// Reads an Arrow IPC stream or file (lz4 or uncompressed) as rows of a table.
+///
+/// The batches have `schema.storage()` ([`Mode::Upsert`]) or `schema.key_schema()`
+/// ([`Mode::Delete`]); buffers are shared with `bytes` where nothing had to be converted.
 pub fn read_ipc(
-    _bytes: &Bytes,
-    _schema: &TableSchema,
-    _mode: Mode,
-    _limits: &Limits,
+    bytes: &Bytes,
+    schema: &TableSchema,
+    mode: Mode,
+    limits: &Limits,
 ) -> Result<Vec<RecordBatch>> {
-    Err(Error::unsupported("being written"))
+    if bytes.len() > limits.commit_bytes {
+        return Err(Error::invalid(format!(
+            "a commit of {} bytes of Arrow IPC is too large: split it or raise commit_bytes ({})",
+            bytes.len(),
+            limits.commit_bytes
+        )));
+    }
+    let messages = frame::scan(bytes)?;
+    let plan = Plan::new(messages.schema.fields(), schema, mode)?;
+    let mut budget = Budget::new(limits);
+    let wanted = |i: usize| plan.sources.contains(&Some(i));
+    let batches = decode::batches(&messages, &wanted, limits, &mut budget)?;
+    batches
+        .into_iter()
+        .map(|(columns, rows)| plan.assemble(&columns, rows, limits, &mut budget))
+        .collect()
 }
 
-/// The same conversions for a batch at hand.
+/// The same for a batch at hand.
 pub fn read_batch(
-    _batch: &RecordBatch,
-    _schema: &TableSchema,
-    _mode: Mode,
-    _limits: &Limits,
+    batch: &RecordBatch,
+    schema: &TableSchema,
+    mode: Mode,
+    limits: &Limits,
 ) -> Result<RecordBatch> {
-    Err(Error::unsupported("being written"))
+    let plan = Plan::new(batch.schema().fields(), schema, mode)?;
+    let mut budget = Budget::new(limits);
+    budget.rows(batch.num_rows())?;
+    let columns: Vec<Option<ArrayRef>> = batch.columns().iter().cloned().map(Some).collect();
+    plan.assemble(&columns, batch.num_rows(), limits, &mut budget)
 }
 
-/// The fields of an IPC stream or file.
-pub fn schema_of_ipc(_bytes: &[u8]) -> Result<Vec<FieldRef>> {
-    Err(Error::unsupported("being written"))
+/// The fields of an Arrow IPC stream, file or lone schema message.
+pub fn schema_of_ipc(bytes: &[u8]) -> Result<Vec<FieldRef>> {
+    let schema = frame::schema(bytes)?;
+    Ok(schema.fields().iter().map(plain_field).collect())
 }
 
-/// A complete IPC stream.
-pub fn write_ipc(_schema: &SchemaRef, _batches: &[RecordBatch]) -> Result<Vec<u8>> {
-    Err(Error::unsupported("being written"))
+/// The field without what belongs to the wire: dictionary ids, and map keys declared nullable.
+fn plain_field(field: &FieldRef) -> FieldRef {
+    use DataType::*;
+    let data_type = match field.data_type() {
+        List(f) => List(plain_field(f)),
+        LargeList(f) => LargeList(plain_field(f)),
+        ListView(f) => ListView(plain_field(f)),
+        LargeListView(f) => LargeListView(plain_field(f)),
+        FixedSizeList(f, n) => FixedSizeList(plain_field(f), *n),
+        Struct(fields) => Struct(fields.iter().map(plain_field).collect()),
+        Map(entries, sorted) => {
+            let entries = plain_field(entries).as_ref().clone().with_nullable(false);
+            let entries = match entries.data_type() {
+                Struct(parts) if parts.len() == 2 => {
+                    let key = Arc::new(parts[0].as_ref().clone().with_nullable(false));
+                    let parts = Struct(vec![key, parts[1].clone()].into());
+                    entries.with_data_type(parts)
+                }
+                _ => entries,
+            };
+            Map(Arc::new(entries), *sorted)
+        }
+        other => other.clone(),
+    };
+    let made = Field::new(field.name(), data_type, field.is_nullable());
+    Arc::new(made.with_metadata(field.metadata().clone()))
 }
+
+/// What one commit may still take.
+struct Budget {
+    bytes: u64,
+    rows: usize,
+}
+
+impl Budget {
+    fn new(limits: &Limits) -> Self {
+        Self {
+            // Dictionaries and views grow when they become plain.
+            bytes: (limits.commit_bytes as u64).saturating_mul(4),
+            rows: limits.rows,
+        }
+    }
+
+    fn rows(&mut self, rows: usize) -> Result<()> {
+        self.rows = self.rows.checked_sub(rows).ok_or_else(|| {
+            Error::invalid("the commit has more rows than a commit may: split it or raise rows")
+        })?;
+        Ok(())
+    }
+
+    fn spend(&mut self, bytes: usize) -> Result<()> {
+        self.bytes = self.bytes.checked_sub(bytes as u64).ok_or_else(|| {
+            Error::invalid(
+                "the commit takes more memory than it may once it is decoded: \
+                 split it or raise commit_bytes",
+            )
+        })?;
+        Ok(())
+    }
+}
+
+/// Where each column of the result comes from.
+struct Plan<'a> {
+    table: &'a TableSchema,
+    target: SchemaRef,
+    sources: Vec<Option<usize>>,
+}
+
+impl<'a> Plan<'a> {
+    fn new(fields: &Fields, table: &'a TableSchema, mode: Mode) -> Result<Self> {
+        let target = match mode {
+            Mode::Upsert => table.storage().clone(),
+            Mode::Delete => table.key_schema(),
+        };
+        check_names(fields, table, mode)?;
+        let sources = target
+            .fields()
+            .iter()
+            .map(|f| find(fields, f, table, mode))
+            .collect::<Result<_>>()?;
+        Ok(Self {
+            table,
+            target,
+            sources,
+        })
+    }
+
+    fn assemble(
+        &self,
+        columns: &[Option<ArrayRef>],
+        rows: usize,
+        limits: &Limits,
+        budget: &mut Budget,
+    ) -> Result<RecordBatch> {
+        let mut out: Vec<ArrayRef> = Vec::with_capacity(self.sources.len());
+        for (field, source) in self.target.fields().iter().zip(&self.sources) {
+            let mut converter = Converter::new(field.name(), budget.bytes);
+            let array = match source.and_then(|i| columns.get(i)) {
+                Some(Some(array)) => converter.convert(array, field.data_type())?,
+                Some(None) => return Err(Error::internal("a wanted column was not decoded")),
+                None => converter.nulls(field.data_type(), rows)?,
+            };
+            budget.bytes = converter.budget();
+            check::values(&array, field.name(), limits)?;
+            let nullable = self
+                .table
+                .user()
+                .field_with_name(field.name())
+                .is_ok_and(Field::is_nullable);
+            if !nullable {
+                check::no_nulls(&array, field.name(), !field.is_nullable())?;
+            }
+            out.push(array);
+        }
+        check::keys(&out, &self.target, self.table)?;
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(self.target.clone(), out, &options)
+            .map_err(|e| Error::invalid(format!("the batch is not valid Arrow: {e}")))
+    }
+}
+
+fn check_names(fields: &Fields, table: &TableSchema, mode: Mode) -> Result<()> {
+    let mut seen = std::collections::HashSet::new();
+    for field in fields {
+        let name = field.name();
+        if !seen.insert(name) {
+            return Err(Error::invalid(format!(
+                "column {} appears twice: send it once",
+                shown(name)
+            )));
+        }
+        if name == TS_COLUMN || name == OP_COLUMN {
+            return Err(Error::invalid(format!(
+                "column {name:?} is reserved: leave it out"
+            )));
+        }
+        if mode == Mode::Upsert {
+            table.index_of(name).map_err(|_| {
+                let known: Vec<&str> = table
+                    .user()
+                    .fields()
+                    .iter()
+                    .map(|f| f.name().as_str())
+                    .collect();
+                Error::invalid(format!(
+                    "column {} is not in the table: leave it out or add it to the table ({})",
+                    shown(name),
+                    known.join(", ")
+                ))
+            })?;
+        }
+    }
+    Ok(())
+}
+
+fn find(fields: &Fields, to: &Field, table: &TableSchema, mode: Mode) -> Result<Option<usize>> {
+    if let Some(at) = fields.iter().position(|f| f.name() == to.name()) {
+        return Ok(Some(at));
+    }
+    let user = table.user().field_with_name(to.name());
+    let what = match (to.is_nullable(), user.is_ok_and(Field::is_nullable)) {
+        (false, _) => "key column",
+        (true, false) => "column",
+        (true, true) if mode == Mode::Upsert => return Ok(None),
+        (true, true) => return Err(Error::internal("a key column is nullable")),
+    };
+    Err(Error::invalid(format!(
+        "{what} {:?} of type {} is missing and may not be null: send it",
+        to.name(),
+        type_name(to.data_type())
+    )))
+}
+
+/// A name from outside, fit for a message.
+fn shown(name: &str) -> String {
+    let short: String = name.chars().take(64).collect();
+    format!("{short:?}")
+}
+
+/// A schema without the table's bounds on names: what a writer declared.
+type WireSchema = Schema;
