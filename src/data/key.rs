@@ -269,7 +269,7 @@ fn variable_value(column: &dyn Array, row: usize) -> Result<&[u8]> {
     })
 }
 
-fn append_bytes(value: &[u8], last: bool, out: &mut Vec<u8>) {
+pub(crate) fn append_bytes(value: &[u8], last: bool, out: &mut Vec<u8>) {
     if last {
         out.extend_from_slice(value);
         return;
@@ -362,7 +362,7 @@ fn write_fixed(
     Ok(())
 }
 
-fn float16(v: half::f16) -> u16 {
+pub(crate) fn float16(v: half::f16) -> u16 {
     if v.is_nan() {
         return u16::MAX;
     }
@@ -374,7 +374,7 @@ fn float16(v: half::f16) -> u16 {
     }
 }
 
-fn float32(v: f32) -> u32 {
+pub(crate) fn float32(v: f32) -> u32 {
     if v.is_nan() {
         return u32::MAX;
     }
@@ -386,7 +386,7 @@ fn float32(v: f32) -> u32 {
     }
 }
 
-fn float64(v: f64) -> u64 {
+pub(crate) fn float64(v: f64) -> u64 {
     if v.is_nan() {
         return u64::MAX;
     }

@@ -3,10 +3,16 @@
 //! [`BoundPredicate`]. Order is that of keys: strings by UTF-8 bytes, -0 is +0, every NaN is one
 //! and last.
 
-use super::{key::KeyRange, schema::TableSchema};
-use crate::error::{Error, Result};
-use arrow_array::{ArrayRef, RecordBatch};
-use arrow_buffer::BooleanBuffer;
+mod bind;
+mod evaluate;
+mod prune;
+mod range;
+
+use super::schema::TableSchema;
+use crate::error::Result;
+use arrow_array::ArrayRef;
+
+pub use prune::Bounds;
 
 /// A comparison.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -65,7 +71,7 @@ pub enum Predicate {
     Not(Box<Predicate>),
 }
 
-/// A literal of a column's storage type.
+/// A literal of a column's storage type; of a dictionary column, of its values' type.
 #[derive(Clone, Debug)]
 pub struct Literal {
     /// One value, of the column's type, not null.
@@ -105,50 +111,79 @@ pub struct BoundPredicate {
 }
 
 impl Predicate {
-    /// Checks the filter against a table.
-    pub fn bind(&self, _schema: &TableSchema) -> Result<BoundPredicate> {
-        Err(Error::unsupported("being written"))
+    /// The filter with columns found and literals in the columns' types, or `Invalid` naming the
+    /// column and the remedy. A literal that its column cannot hold gives the comparison that is
+    /// true for the same rows: `int < 2.5` is `int <= 2`.
+    pub fn bind(&self, schema: &TableSchema) -> Result<BoundPredicate> {
+        let root = bind::bind(self, schema)?;
+        Ok(BoundPredicate { root })
     }
 }
 
-/// Bounds of one column over some rows.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Bounds {
-    /// A lower bound of the non-null, non-NaN values, encoded; `None` if unknown.
-    pub min: Option<Vec<u8>>,
-    /// An upper bound; `None` if unknown.
-    pub max: Option<Vec<u8>>,
-    /// Number of nulls.
-    pub nulls: u64,
-    /// Number of NaN.
-    pub nans: u64,
-    /// Number of rows.
-    pub rows: u64,
+impl CompareOp {
+    /// The operator that is true where this one is false.
+    pub(crate) fn negated(self) -> Self {
+        match self {
+            Self::Equal => Self::NotEqual,
+            Self::NotEqual => Self::Equal,
+            Self::Less => Self::GreaterOrEqual,
+            Self::LessOrEqual => Self::Greater,
+            Self::Greater => Self::LessOrEqual,
+            Self::GreaterOrEqual => Self::Less,
+        }
+    }
 }
 
 impl BoundPredicate {
     /// The table columns it needs, ascending, each once.
     pub fn columns(&self) -> Vec<usize> {
-        Vec::new()
+        let mut found = Vec::new();
+        self.root.add_columns(&mut found);
+        found.sort_unstable();
+        found.dedup();
+        found
     }
 
-    /// A superset of the keys of rows that can match.
-    pub fn key_range(&self, _schema: &TableSchema) -> KeyRange {
-        KeyRange::all()
+    /// What it implies about key columns alone: a row that it keeps, this keeps. `None` if nothing.
+    pub fn key_only(&self, schema: &TableSchema) -> Option<BoundPredicate> {
+        let root = self.root.weaken(&|column| schema.is_key(column))?;
+        Some(BoundPredicate { root })
+    }
+}
+
+impl Node {
+    fn add_columns(&self, found: &mut Vec<usize>) {
+        match self {
+            Self::Compare(column, ..)
+            | Self::In(column, _)
+            | Self::IsNull(column)
+            | Self::StartsWith(column, _)
+            | Self::Constant(column, _) => found.push(*column),
+            Self::Null => {}
+            Self::And(nodes) | Self::Or(nodes) => {
+                nodes.iter().for_each(|n| n.add_columns(found));
+            }
+            Self::Not(node) => node.add_columns(found),
+        }
     }
 
-    /// The conjuncts that touch only key columns.
-    pub fn key_only(&self, _schema: &TableSchema) -> Option<BoundPredicate> {
-        None
-    }
-
-    /// Which rows match.
-    pub fn evaluate(&self, _batch: &RecordBatch, _columns: &[usize]) -> Result<BooleanBuffer> {
-        Err(Error::unsupported("being written"))
-    }
-
-    /// Whether any row may match.
-    pub fn may_match(&self, _stats: &dyn Fn(usize) -> Option<Bounds>) -> bool {
-        true
+    /// A filter over the `allowed` columns that is true wherever this one is.
+    fn weaken(&self, allowed: &dyn Fn(usize) -> bool) -> Option<Node> {
+        let mut columns = Vec::new();
+        self.add_columns(&mut columns);
+        if columns.iter().all(|&c| allowed(c)) {
+            return Some(self.clone());
+        }
+        match self {
+            Self::And(nodes) => {
+                let parts: Vec<Node> = nodes.iter().filter_map(|n| n.weaken(allowed)).collect();
+                (!parts.is_empty()).then_some(Self::And(parts))
+            }
+            Self::Or(nodes) => {
+                let parts: Option<Vec<Node>> = nodes.iter().map(|n| n.weaken(allowed)).collect();
+                parts.map(Self::Or)
+            }
+            _ => None,
+        }
     }
 }
