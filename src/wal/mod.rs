@@ -10,7 +10,7 @@
 //! - A segment is begun only when its predecessor is synced, and its header says where that one
 //!   validly ends. So only the *last* segment may be torn; anything else broken is `Corrupt`.
 //! - Replay yields whole commits only, in order, exactly once each.
-//! - A commit is never split over two segments, and an append is visible whole or not at all.
+//! - A commit is never split over two segments.
 //!
 //! A WAL that was cut at its end, between two commits or within the last, cannot be told from one
 //! in which the rest never happened: replay then gives an exact earlier state.

@@ -286,11 +286,12 @@ fn frames_from(
         .filter_map(move |at| Some((at, Frame::decode(number, bytes, at)?)))
 }
 
-/// Whether a sector that overlaps `from..to` is all zeros.
+/// Whether a sector between `from` and `to` was not written: it is zeros, at least from `from` on
+/// (what comes before may have been there already).
 fn has_hole(bytes: &[u8], from: usize, to: usize) -> bool {
     let first = from - from % SECTOR;
     (first..to).step_by(SECTOR).any(|at| {
-        let sector = bytes.get(at..at + SECTOR).unwrap_or(&[1]);
+        let sector = bytes.get(at.max(from)..at + SECTOR).unwrap_or(&[1]);
         sector.iter().all(|byte| *byte == 0)
     })
 }

@@ -1,8 +1,9 @@
 //! The writer: appends commits to the active segment, syncs by policy, rotates, truncates.
 //!
 //! Invariants:
-//! - One append is one run of writes to one segment: visible whole or not at all. A segment may thus
-//!   exceed `wal_segment_bytes` by one append.
+//! - One append is one run of writes to one segment: acknowledged whole or not at all. A segment may
+//!   thus exceed `wal_segment_bytes` by one append. (A crash before the acknowledgement may leave the
+//!   first few of its commits, each whole.)
 //! - A segment is begun only when its predecessor, also one recovered by replay, is synced.
 //! - Frame numbers of an append that failed, or whose future was dropped, are not used again, and its
 //!   segment is not written to again: the next one names the last good end. (Until that next one is
@@ -134,7 +135,7 @@ impl WalWriter {
     }
 
     /// Appends commits, each a stamp and its frames, in order, and syncs them by the policy; answers
-    /// each one's position. All or none become visible.
+    /// each one's position. All are acknowledged or none.
     ///
     /// Errors: `Invalid` (nothing written): a commit without frames, a payload above 4 GiB, another
     /// database than the WAL's. `Unavailable`: the write failed, nothing is visible; the same call

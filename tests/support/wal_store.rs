@@ -2,7 +2,10 @@
 //! Only what the WAL uses of `Storage` is there; everything resolves at once, see `now`.
 
 use bytes::Bytes;
-use futures_util::{FutureExt, future::ready};
+use futures_util::{
+    FutureExt,
+    future::{pending, ready},
+};
 use lakeshore::{
     Error, ErrorKind, Result,
     env::{
@@ -34,6 +37,8 @@ struct Inner {
     /// Bytes that can still be written; a write beyond writes what fits and fails.
     space: Option<usize>,
     failing_syncs: usize,
+    /// Writes write half and never return.
+    stalled: bool,
     syncs: usize,
     writes: usize,
 }
@@ -79,6 +84,10 @@ impl WalStore {
         self.with(|i| i.failing_syncs = count);
     }
 
+    pub(crate) fn stall(&self, stalled: bool) {
+        self.with(|i| i.stalled = stalled);
+    }
+
     pub(crate) fn syncs(&self) -> usize {
         self.with(|i| i.syncs)
     }
@@ -115,6 +124,12 @@ fn gone(key: &str) -> Error {
 
 impl AppendFile for Append {
     fn write<'a>(&'a mut self, chunk: Bytes) -> BoxFuture<'a, Result<()>> {
+        if self.store.with(|i| i.stalled) {
+            let half = &chunk[..chunk.len() / 2];
+            let append = |i: &mut Inner| i.files.get_mut(&self.key)?.bytes.extend(half).into();
+            let _: Option<()> = self.store.with(append);
+            return pending().boxed();
+        }
         let result = self.store.with(|i| {
             i.writes += 1;
             let fits = i.space.map_or(chunk.len(), |space| space.min(chunk.len()));
