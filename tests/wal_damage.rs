@@ -1,6 +1,13 @@
 //! Crashes and damage: a WAL that was cut, torn or zeroed at its end gives an exact earlier state; any
 //! other damage is `Corrupt` with its place.
 #![cfg(not(target_arch = "wasm32"))]
+// Tests may; and they are boxed by real time.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 #[path = "support/wal.rs"]
 mod support;
@@ -183,6 +190,12 @@ fn an_unsynced_sector_that_never_reached_the_disk_ends_replay() {
         assert_eq!(found, wal.written[..whole], "sector at {sector}");
     }
 
+    // A frame that was written, but not as it is now, is no hole.
+    let (at, mut flipped) = (HEADER + 700, bytes.clone());
+    flipped[at] ^= 1;
+    wal.store.set(&name, flipped);
+    assert_corrupt(&outcome(&wal.store).unwrap_err(), &name);
+
     // What had been synced cannot have been missing.
     let wal = build(SyncPolicy::Always);
     let (name, bytes) = wal.store.files().pop().unwrap();
@@ -191,6 +204,44 @@ fn an_unsynced_sector_that_never_reached_the_disk_ends_replay() {
         holed[sector..sector + 512].fill(0);
         wal.store.set(&name, holed);
         assert_corrupt(&outcome(&wal.store).unwrap_err(), &name);
+    }
+}
+
+/// Changes a header's bytes at `at` and its checksum.
+fn patch(store: &WalStore, name: &str, at: usize, value: &[u8]) {
+    let (_, mut bytes) = store.files().into_iter().find(|f| f.0 == name).unwrap();
+    bytes[at..at + value.len()].copy_from_slice(value);
+    let crc = crc32c::crc32c(&bytes[..HEADER - 4]);
+    bytes[HEADER - 4..HEADER].copy_from_slice(&crc.to_le_bytes());
+    store.set(name, bytes);
+}
+
+#[test]
+fn a_header_that_says_what_cannot_be_is_an_error_with_its_place() {
+    let check = |number: u64, at, value: u64, place: u64, kind| {
+        let wal = three_segments();
+        patch(&wal.store, &key(number), at, &value.to_le_bytes());
+        let error = outcome(&wal.store).unwrap_err();
+        assert_eq!(error.kind(), kind, "{error}");
+        assert!(error.message().contains(&key(place)), "{error}");
+    };
+    let corrupt = ErrorKind::Corrupt;
+    let (version, number, first, prev, prev_end) = (8, 48, 56, 64, 72);
+    check(3, version, 2, 3, ErrorKind::Unsupported);
+    check(3, number, 2, 3, corrupt);
+    check(2, first, 1, 2, corrupt);
+    check(3, prev, 3, 3, corrupt);
+    check(3, prev, u64::MAX, 3, corrupt);
+    let wal = three_segments();
+    wal.store.remove(&key(3));
+    let header = wal.store.files()[1].1[..HEADER].to_vec();
+    wal.store.set(&key(2), header);
+    assert_eq!(outcome(&wal.store).unwrap(), wal.written[..2]);
+    patch(&wal.store, &key(2), first, &[4]);
+    assert_corrupt(&outcome(&wal.store).unwrap_err(), &key(2));
+    // Ends within a frame, between two frames of a commit, within the header, far beyond.
+    for end in [112 + 100, 112 + 128, 3, u64::MAX] {
+        check(3, prev_end, end, 2, corrupt);
     }
 }
 

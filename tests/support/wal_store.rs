@@ -125,9 +125,10 @@ fn gone(key: &str) -> Error {
 impl AppendFile for Append {
     fn write<'a>(&'a mut self, chunk: Bytes) -> BoxFuture<'a, Result<()>> {
         if self.store.with(|i| i.stalled) {
-            let half = &chunk[..chunk.len() / 2];
-            let append = |i: &mut Inner| i.files.get_mut(&self.key)?.bytes.extend(half).into();
-            let _: Option<()> = self.store.with(append);
+            self.store.with(|i| {
+                let file = i.files.entry(self.key.clone()).or_default();
+                file.bytes.extend(&chunk[..chunk.len() / 2]);
+            });
             return pending().boxed();
         }
         let result = self.store.with(|i| {
