@@ -9,9 +9,11 @@ use bytes::Bytes;
 use futures_util::FutureExt;
 use lakeshore::{
     Error, ErrorKind, SyncPolicy,
-    wal::{FrameKind, replay, replay_with},
+    env::Storage,
+    platform::{memory::Memory, native::Directory},
+    wal::{FrameKind, WalWriter, replay, replay_with},
 };
-use std::{collections::HashMap, time::Duration};
+use std::{collections::HashMap, sync::Arc, time::Duration};
 use support::{DB, TestRuntime, Wal, body, key, noise, now, one, options, writer};
 
 #[test]
@@ -435,4 +437,46 @@ fn the_golden_file_is_read() {
     let mut writer = writer(&store, &runtime, &options(SyncPolicy::Always, 512), tail);
     now(writer.append(DB, &[one(1, "goes on")])).unwrap();
     assert_eq!(now(replay(&store)).unwrap().commits.len(), 5);
+}
+
+/// The same over the stores that ship, in memory and on disk.
+#[tokio::test]
+async fn the_stores_that_ship_hold_a_wal() {
+    let folder = tempfile::tempdir().unwrap();
+    let stores: [Arc<dyn Storage>; 2] = [Memory::new(), Directory::open(folder.path())];
+    for store in stores {
+        let runtime = TestRuntime::new(5);
+        let options = options(SyncPolicy::Always, 512);
+        let mut written = Vec::new();
+        for round in 0..4_u64 {
+            let replayed = replay(&*store).await.unwrap();
+            let stamps: Vec<_> = replayed.commits.iter().map(|c| c.stamp).collect();
+            assert_eq!(stamps, written, "{store:?}");
+            assert_eq!(replayed.bytes, store_bytes(&*store).await);
+            let tail = replayed.tail;
+            let mut writer = WalWriter::new(store.clone(), runtime.clone(), &options, tail);
+            for _ in 0..5 {
+                let stamp = written.len() as i64;
+                let commit = one(stamp, noise(150, 1));
+                writer.append(DB, &[commit]).await.unwrap();
+                written.push(stamp);
+            }
+            assert_eq!(writer.bytes(), store_bytes(&*store).await);
+            if round == 2 {
+                writer.close().await.unwrap();
+            }
+        }
+        let replayed = replay(&*store).await.unwrap();
+        let floors = replayed.commits.iter().map(|c| (c.session, c.last));
+        let floors = floors.collect();
+        let mut writer = WalWriter::new(store.clone(), runtime, &options, replayed.tail);
+        writer.truncate(&floors).await.unwrap();
+        assert_eq!((store_bytes(&*store).await, writer.bytes()), (0, 0));
+        assert_eq!(store.list("", None).await.unwrap(), []);
+    }
+}
+
+async fn store_bytes(store: &dyn Storage) -> u64 {
+    let listed = store.list("", None).await.unwrap();
+    listed.iter().map(|object| object.size).sum()
 }

@@ -214,6 +214,11 @@ impl Encoder {
         self.offset += frame_len(body.payload.len());
     }
 
+    /// Where the next thing added would begin.
+    pub(super) fn offset(&self) -> u64 {
+        self.offset
+    }
+
     /// What to write, in order.
     pub(super) fn finish(mut self) -> Vec<Bytes> {
         if !self.buffer.is_empty() {

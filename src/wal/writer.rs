@@ -312,6 +312,7 @@ impl WalWriter {
                 frame: self.next_frame - 1,
             });
         }
+        let end = encoder.offset();
         active.broken = true;
         for chunk in encoder.finish() {
             if let Err(error) = active.file.write(chunk).await {
@@ -323,7 +324,7 @@ impl WalWriter {
             }
         }
         active.broken = false;
-        active.end = active.file.len();
+        active.end = end;
         active.last = Some(self.next_frame - 1);
         Ok(positions)
     }
