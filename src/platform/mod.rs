@@ -7,6 +7,8 @@ pub mod memory;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
 pub mod over_fusio;
+#[cfg(target_arch = "wasm32")]
+pub mod wasm;
 
 /// Whether defaults should suit 128 MB of memory.
 pub(crate) const SMALL_MEMORY: bool = cfg!(target_arch = "wasm32");

@@ -1,0 +1,138 @@
+//! Calls of methods of plain JS objects whose results may be promises.
+
+use super::host_error::host_error;
+use crate::error::{Error, ErrorKind, Result};
+use js_sys::{Array, ArrayBuffer, Function, Promise, Reflect, Uint8Array};
+use send_wrapper::SendWrapper;
+use std::fmt;
+use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen_futures::JsFuture;
+
+/// Integers beyond this are not exact in a JS number.
+pub(super) const MAX_SAFE: u64 = (1 << 53) - 1;
+
+/// The property `name`, unless it is missing, `null` or `undefined`.
+pub(super) fn property(object: &JsValue, name: &str) -> Option<JsValue> {
+    let value = Reflect::get(object, &name.into()).ok()?;
+    (!value.is_null() && !value.is_undefined()).then_some(value)
+}
+
+/// The property `name`, if it is a function.
+pub(super) fn function(object: &JsValue, name: &str) -> Option<Function> {
+    property(object, name)?.dyn_into().ok()
+}
+
+/// A JS object whose methods we call, and what it is called in messages.
+#[derive(Clone)]
+pub(super) struct Object {
+    value: SendWrapper<JsValue>,
+    name: String,
+}
+
+impl fmt::Debug for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+impl Object {
+    pub(super) fn new(value: JsValue, name: impl Into<String>) -> Self {
+        Self {
+            value: SendWrapper::new(value),
+            name: name.into(),
+        }
+    }
+
+    pub(super) fn value(&self) -> &JsValue {
+        &self.value
+    }
+
+    pub(super) fn has(&self, method: &str) -> bool {
+        function(&self.value, method).is_some()
+    }
+
+    /// Calls `method` and awaits its result if that is a promise.
+    pub(super) async fn call(&self, method: &str, arguments: &[JsValue]) -> Result<JsValue> {
+        let called = self.start(method, arguments)?;
+        let promised = match called.dyn_into::<Promise>() {
+            Ok(promise) => promise,
+            Err(value) if function(&value, "then").is_some() => Promise::resolve(&value),
+            Err(value) => return Ok(value),
+        };
+        let settled = JsFuture::from(promised).await;
+        settled.map_err(|thrown| host_error(&self.place(method), &thrown))
+    }
+
+    /// Calls `method` and returns what it returns.
+    pub(super) fn start(&self, method: &str, arguments: &[JsValue]) -> Result<JsValue> {
+        let function = function(&self.value, method).ok_or_else(|| {
+            Error::unsupported(format!(
+                "{} is missing: the host needs this method for what was asked",
+                self.place(method)
+            ))
+        })?;
+        let arguments: Array = arguments.iter().collect();
+        Reflect::apply(&function, &self.value, &arguments)
+            .map_err(|thrown| host_error(&self.place(method), &thrown))
+    }
+
+    pub(super) fn place(&self, method: &str) -> String {
+        format!("{}.{method}()", self.name)
+    }
+
+    /// `Invalid`: what `method` returned is not what it should.
+    pub(super) fn wrong(&self, method: &str, expected: &str) -> Error {
+        let place = self.place(method);
+        Error::new(
+            ErrorKind::Invalid,
+            format!("{place} must return {expected}"),
+        )
+    }
+
+    /// The bytes of a `Uint8Array`, of another view, or of an `ArrayBuffer`; copied.
+    pub(super) fn bytes(&self, method: &str, value: JsValue) -> Result<bytes::Bytes> {
+        let array = if let Some(array) = value.dyn_ref::<Uint8Array>() {
+            array.clone()
+        } else if value.is_instance_of::<ArrayBuffer>() {
+            Uint8Array::new(&value)
+        } else if ArrayBuffer::is_view(&value) {
+            let number = |name| property(&value, name).and_then(|value| value.as_f64());
+            match (
+                property(&value, "buffer"),
+                number("byteOffset"),
+                number("byteLength"),
+            ) {
+                (Some(buffer), Some(offset), Some(length)) => {
+                    Uint8Array::new_with_byte_offset_and_length(
+                        &buffer,
+                        offset as u32,
+                        length as u32,
+                    )
+                }
+                _ => return Err(self.wrong(method, "a Uint8Array")),
+            }
+        } else {
+            return Err(self.wrong(method, "a Uint8Array"));
+        };
+        Ok(array.to_vec().into())
+    }
+
+    /// The property `name` of what `method` returned: a length.
+    pub(super) fn length(&self, method: &str, value: &JsValue, name: &str) -> Result<u64> {
+        let number = property(value, name).and_then(|value| {
+            let bigint = value.dyn_ref::<js_sys::BigInt>();
+            value
+                .as_f64()
+                .or_else(|| Some(js_sys::Number::from(JsValue::from(bigint?)).value_of()))
+        });
+        match number {
+            Some(number) if number >= 0.0 && number <= MAX_SAFE as f64 => Ok(number as u64),
+            _ => Err(self.wrong(method, &format!("an object whose `{name}` is a length"))),
+        }
+    }
+}
+
+/// Bytes for JS: a copy of their own, which stays when wasm memory grows and moves.
+pub(super) fn for_js(bytes: &[u8]) -> JsValue {
+    Uint8Array::from(bytes).into()
+}
