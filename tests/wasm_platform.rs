@@ -3,9 +3,12 @@
 #![cfg(target_arch = "wasm32")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
-mod support;
+#[allow(unreachable_pub)]
+#[path = "support/conformance.rs"]
+mod conformance;
 
 use bytes::Bytes;
+use conformance::Excused;
 use js_sys::{Array, Function, Reflect};
 use lakeshore::{
     ErrorKind,
@@ -16,7 +19,6 @@ use lakeshore::{
     },
 };
 use std::{sync::Arc, time::Duration};
-use support::conformance::{self, Excused};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_test::wasm_bindgen_test;
 

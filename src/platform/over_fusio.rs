@@ -4,12 +4,14 @@
 //! |---|---|---|
 //! | keys | are fusio's paths | lie under a root directory |
 //! | `put_if_absent` | `put_conditional(IfNotExists)` | temporary file + `link` |
+//! | `get` | `load_with_tag` | open and read |
 //! | `put` over an object | `IfMatch`, or truncate where the store lacks that | remove, then `link` |
 //! | `list` | one listing of a flat store | a walk: fusio lists one directory |
 //!
 //! Limits, which are fusio's: nothing is more durable than the store's `flush`, `commit` and
 //! `close` make it (its traits cannot sync a directory: use `native::Directory` for real data); a
-//! reader may miss an object while a linking store replaces it; locks hold within this process,
+//! reader may miss an object while a linking store replaces it, and ranged reads are for objects
+//! that nobody replaces; locks hold within this process,
 //! among the clones of one `OverFusio`.
 
 use super::{
@@ -37,8 +39,14 @@ use std::{
     },
 };
 
-/// How an object comes to be only if there is none.
-trait Create<F>: Send + Sync {
+/// What a store does with whole objects at once, so that nobody sees half of one.
+trait Whole<F>: Send + Sync {
+    fn get<'a>(
+        &'a self,
+        store: &'a OverFusio<F>,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Bytes>>>;
+
     fn put_if_absent<'a>(
         &'a self,
         store: &'a OverFusio<F>,
@@ -65,7 +73,7 @@ struct Shared<F> {
     root: String,
     /// Whether a listing shows one directory only.
     walks: bool,
-    create: Box<dyn Create<F>>,
+    whole: Box<dyn Whole<F>>,
     locks: Mutex<BTreeSet<String>>,
     temporaries: AtomicU64,
 }
@@ -154,13 +162,13 @@ where
         Self::of(fs, root, true, Box::new(Linked))
     }
 
-    fn of(fs: F, root: String, walks: bool, create: Box<dyn Create<F>>) -> Arc<Self> {
+    fn of(fs: F, root: String, walks: bool, whole: Box<dyn Whole<F>>) -> Arc<Self> {
         Arc::new(Self {
             shared: Arc::new(Shared {
                 fs,
                 root,
                 walks,
-                create,
+                whole,
                 locks: Mutex::default(),
                 temporaries: AtomicU64::new(RandomState::new().hash_one("lakeshore")),
             }),
@@ -287,11 +295,27 @@ where
 
 struct Conditional;
 
-impl<F> Create<F> for Conditional
+impl<F> Whole<F> for Conditional
 where
     F: Fs + FsCas + 'static,
     F::File: FileCommit,
 {
+    fn get<'a>(
+        &'a self,
+        store: &'a OverFusio<F>,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Bytes>>> {
+        // Not size and then read: between the two the object may be replaced.
+        Box::pin(async move {
+            let path = store.path(key)?;
+            match store.fs().load_with_tag(&path).await {
+                Ok(loaded) => Ok(loaded.map(|(bytes, _)| bytes.into())),
+                Err(error) if says_missing(&error) => Ok(None),
+                Err(error) => Err(of_fusio("read", key, error)),
+            }
+        })
+    }
+
     fn put_if_absent<'a>(
         &'a self,
         store: &'a OverFusio<F>,
@@ -346,11 +370,23 @@ where
 
 struct Linked;
 
-impl<F> Create<F> for Linked
+impl<F> Whole<F> for Linked
 where
     F: Fs + 'static,
     F::File: FileCommit,
 {
+    fn get<'a>(
+        &'a self,
+        store: &'a OverFusio<F>,
+        key: &'a str,
+    ) -> BoxFuture<'a, Result<Option<Bytes>>> {
+        // An open file stays the one it was when another takes its name.
+        Box::pin(async move {
+            let read = store.read(key, |size| 0..size).await?;
+            Ok(read.map(|(bytes, _)| bytes))
+        })
+    }
+
     fn put_if_absent<'a>(
         &'a self,
         store: &'a OverFusio<F>,
@@ -399,8 +435,8 @@ where
 
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {
         Box::pin(async move {
-            let read = self.read(key, |size| 0..size).await?;
-            Ok(read.map(|(bytes, _)| bytes))
+            check_key(key)?;
+            self.shared.whole.get(self, key).await
         })
     }
 
@@ -426,14 +462,14 @@ where
     fn put<'a>(&'a self, key: &'a str, body: Bytes) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move {
             check_key(key)?;
-            self.shared.create.put(self, key, body).await
+            self.shared.whole.put(self, key, body).await
         })
     }
 
     fn put_if_absent<'a>(&'a self, key: &'a str, body: Bytes) -> BoxFuture<'a, Result<PutOutcome>> {
         Box::pin(async move {
             check_key(key)?;
-            self.shared.create.put_if_absent(self, key, body).await
+            self.shared.whole.put_if_absent(self, key, body).await
         })
     }
 

@@ -9,5 +9,6 @@
 )]
 
 pub mod conformance;
+pub mod crash;
 pub mod engine;
 pub mod random;

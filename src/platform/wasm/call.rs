@@ -2,7 +2,7 @@
 
 use super::host_error::host_error;
 use crate::error::{Error, ErrorKind, Result};
-use js_sys::{Array, ArrayBuffer, Function, Promise, Reflect, Uint8Array};
+use js_sys::{Array, ArrayBuffer, BigInt, Function, Promise, Reflect, Uint8Array};
 use send_wrapper::SendWrapper;
 use std::fmt;
 use wasm_bindgen::{JsCast, JsValue};
@@ -119,16 +119,16 @@ impl Object {
 
     /// The property `name` of what `method` returned: a length.
     pub(super) fn length(&self, method: &str, value: &JsValue, name: &str) -> Result<u64> {
-        let number = property(value, name).and_then(|value| {
-            let bigint = value.dyn_ref::<js_sys::BigInt>();
-            value
-                .as_f64()
-                .or_else(|| Some(js_sys::Number::from(JsValue::from(bigint?)).value_of()))
-        });
-        match number {
-            Some(number) if number >= 0.0 && number <= MAX_SAFE as f64 => Ok(number as u64),
-            _ => Err(self.wrong(method, &format!("an object whose `{name}` is a length"))),
-        }
+        let property = property(value, name).unwrap_or(JsValue::UNDEFINED);
+        let length = match property.as_f64() {
+            Some(number) if number >= 0.0 && number <= MAX_SAFE as f64 => Some(number as u64),
+            Some(_) => None,
+            None => property
+                .dyn_into::<BigInt>()
+                .ok()
+                .and_then(|big| u64::try_from(big).ok()),
+        };
+        length.ok_or_else(|| self.wrong(method, &format!("an object whose `{name}` is a length")))
     }
 }
 
