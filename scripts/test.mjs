@@ -43,7 +43,17 @@ function clippyJs() {
 
 function testWasm() {
   const runner = { CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER: join(toolBin, "wasm-bindgen-test-runner") };
-  const args = ["test", "--target", wasmTarget, "--features", "js", "--test", "wasm"];
+  const args = [
+    "test",
+    "--target",
+    wasmTarget,
+    "--features",
+    "js",
+    "--test",
+    "wasm",
+    "--test",
+    "wasm_platform",
+  ];
   return run("cargo", args, { env: { ...env, ...runner } });
 }
 
