@@ -263,10 +263,8 @@ impl<'a> Parser<'a> {
                     .ok_or_else(|| self.error("`]` after the time zone"))?;
                 self.at += end;
                 let zone = rest[..end].trim();
-                let zone = zone
-                    .strip_prefix("tz=")
-                    .unwrap_or(zone)
-                    .trim_matches(['"', '\'']);
+                let zone = zone.strip_prefix("tz=").unwrap_or(zone);
+                let zone = zone.trim_matches(|c: char| c.is_whitespace() || c == '"' || c == '\'');
                 if zone.is_empty() {
                     return Err(self.error("a time zone, as in timestamp[us, UTC],"));
                 }

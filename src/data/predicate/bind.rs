@@ -171,6 +171,10 @@ impl<'a> Column<'a> {
             (Utf8 | LargeUtf8, Value::Text(text)) => {
                 Node::StartsWith(self.index, text.clone().into_bytes())
             }
+            // A longer prefix fits no value, and its range would cut into the rest of a key.
+            (FixedSizeBinary(n), Value::Binary(bytes)) if bytes.len() > (*n).max(0) as usize => {
+                Node::Constant(self.index, false)
+            }
             (Binary | LargeBinary | FixedSizeBinary(_), Value::Binary(bytes)) => {
                 Node::StartsWith(self.index, bytes.clone())
             }
