@@ -91,7 +91,7 @@ impl Inner {
 
     async fn dead_wal_is_large(&self) -> bool {
         let Some(wal) = &self.wal else { return false };
-        let floors = wal_floors(&self.state());
+        let floors = self.state().version.floors();
         let dead = wal.lock().await.dead_bytes(&floors);
         dead >= 2 * self.options.wal_segment_bytes
     }
@@ -121,17 +121,8 @@ impl Inner {
         }
         drop(log);
         if let Some(wal) = &self.wal {
-            wal.lock().await.truncate(&wal_floors(&state)).await?;
+            wal.lock().await.truncate(&state.version.floors()).await?;
         }
         Ok(())
     }
-}
-
-fn wal_floors(state: &State) -> std::collections::HashMap<[u8; 16], u64> {
-    state
-        .version
-        .wal_floors
-        .iter()
-        .map(|(session, (frame, _))| (*session, *frame))
-        .collect()
 }

@@ -12,7 +12,10 @@ use crate::{
     sstable::meta::{SstableMeta, Ulid},
 };
 use bytes::Bytes;
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 /// A position in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -145,6 +148,14 @@ impl Version {
     /// The last uploaded frame of a WAL session.
     pub fn wal_floor(&self, session: &SessionId) -> u64 {
         self.wal_floors.get(session).map_or(0, |(frame, _)| *frame)
+    }
+
+    /// The last uploaded frame of every WAL session.
+    pub fn floors(&self) -> HashMap<SessionId, u64> {
+        self.wal_floors
+            .iter()
+            .map(|(session, (frame, _))| (*session, *frame))
+            .collect()
     }
 
     /// Bytes of inline rows that no flush has moved yet.

@@ -14,7 +14,7 @@ use crate::{
     error::{Error, Result},
 };
 use bytes::Bytes;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 /// What a WAL holds.
 #[derive(Debug)]
@@ -57,7 +57,7 @@ pub(super) struct Segment {
 /// `Corrupt`, naming segment and offset. Segments of two databases are `Corrupt`, too.
 pub async fn replay(storage: &dyn Storage) -> Result<Replayed> {
     let mut commits = Vec::new();
-    let mut replayed = replay_with(storage, &mut |commit| {
+    let mut replayed = replay_with(storage, &HashMap::new(), &mut |commit| {
         commits.push(commit);
         Ok(())
     })
@@ -67,9 +67,12 @@ pub async fn replay(storage: &dyn Storage) -> Result<Replayed> {
 }
 
 /// As [`replay`], handing each commit to `each` instead of collecting them, so that one segment is
-/// in memory at a time. If it fails, `each` may have seen commits; they are valid.
+/// in memory at a time. If it fails, `each` may have seen commits; they are valid. `floors` are the
+/// log's last frame of each session: they tell a segment that truncation deleted, while the deletion
+/// of an older one was undone by a power cut, from one that was lost.
 pub async fn replay_with(
     storage: &dyn Storage,
+    floors: &HashMap<SessionId, u64>,
     each: &mut (dyn FnMut(Commit) -> Result<()> + Send),
 ) -> Result<Replayed> {
     let place = storage.describe();
@@ -78,7 +81,13 @@ pub async fn replay_with(
     for (number, size) in &sizes {
         heads.insert(*number, read_head(storage, &place, *number, *size).await?);
     }
-    let chain = plan_chain(&place, &heads)?;
+    let Chain {
+        segments: chain,
+        gap,
+    } = plan_chain(&place, &heads)?;
+    if let Some(gap) = gap {
+        check_undone(storage, &place, &heads, gap, floors).await?;
+    }
     let newest = chain.last().map(|(header, _)| header.number);
     for (number, head) in heads.range(newest.map_or(0, |newest| newest + 1)..) {
         let bytes = read(storage, &place, *number).await?;
@@ -139,25 +148,32 @@ async fn read_head(storage: &dyn Storage, place: &str, number: u64, size: u64) -
     Header::decode(place, number, &head.unwrap_or_default())
 }
 
-/// The chain, oldest first: each segment's header and where its successor says it ends (`None` for
-/// the newest).
-fn plan_chain(place: &str, heads: &BTreeMap<u64, Head>) -> Result<Vec<(Header, Option<u64>)>> {
+/// The segments that count.
+struct Chain {
+    /// Oldest first: each segment's header and where its successor says it ends (`None` for the
+    /// newest).
+    segments: Vec<(Header, Option<u64>)>,
+    /// A segment that the oldest names and that is gone, while older ones are left.
+    gap: Option<u64>,
+}
+
+fn plan_chain(place: &str, heads: &BTreeMap<u64, Head>) -> Result<Chain> {
     let whole = |head: &Head| match head {
         Head::Whole(header) => Some(*header),
         _ => None,
     };
     let Some(newest) = heads.values().rev().find_map(whole) else {
-        return Ok(Vec::new());
+        return Ok(Chain {
+            segments: Vec::new(),
+            gap: None,
+        });
     };
     let mut chain = vec![(newest, None)];
     let mut prev = newest.prev;
+    let mut gap = None;
     while let Some(link) = prev {
         let Some(head) = heads.get(&link.number) else {
-            // Truncation deletes from the oldest on: if an older one is left, this one was lost.
-            if heads.range(..link.number).next().is_some() {
-                let message = "the segment is missing, older ones are not".to_owned();
-                return Err(segment::broken(place, link.number, 0, message));
-            }
+            gap = heads.range(..link.number).next().map(|_| link.number);
             break;
         };
         let Some(header) = whole(head) else {
@@ -169,7 +185,32 @@ fn plan_chain(place: &str, heads: &BTreeMap<u64, Head>) -> Result<Vec<(Header, O
         prev = header.prev;
     }
     chain.reverse();
-    Ok(chain)
+    Ok(Chain {
+        segments: chain,
+        gap,
+    })
+}
+
+/// Truncation deletes from the oldest on, but deletions become durable in any order. Segments below
+/// a gap are such debris if the log has all their commits; else the missing one was lost.
+async fn check_undone(
+    storage: &dyn Storage,
+    place: &str,
+    heads: &BTreeMap<u64, Head>,
+    gap: u64,
+    floors: &HashMap<SessionId, u64>,
+) -> Result<()> {
+    for (number, head) in heads.range(..gap) {
+        let Head::Whole(header) = head else { continue };
+        let bytes = read(storage, place, *number).await?;
+        let walked = segment::walk(place, header, &bytes, None, &mut |_| Ok(()))?;
+        let floor = floors.get(&header.session).copied().unwrap_or(0);
+        if walked.last.is_some_and(|last| last > floor) {
+            let message = "the segment is missing, older ones are not".to_owned();
+            return Err(segment::broken(place, gap, 0, message));
+        }
+    }
+    Ok(())
 }
 
 fn check_link(place: &str, newest: &Header, header: &Header, link: &Link) -> Result<()> {
