@@ -13,8 +13,12 @@
 //! | 8 P | each: length u32, crc32c u32 |
 //! | 4 | B: rows of a block |
 //! | 4 | G: number of row groups |
-//! | … | each: rows u32; then ⌈rows / B⌉ separators, each: length u16, bytes |
+//! | … | each: rows u32; ⌈rows / B⌉ separators, each: length u16, bytes; statistics: |
+//! | 4 | live rows (no tombstones) |
+//! | 2 | number of columns with statistics |
+//! | … | each: column id u32; nulls u32; NaN u32; flags u8 (1: a minimum, 2: a maximum follows); these, each: length u8, bytes |
 
+use super::meta::ColumnStats;
 use crate::{
     data::key::KeyRange,
     error::{Error, Result},
@@ -33,8 +37,17 @@ pub struct GroupRows {
     pub rows: Vec<Range<usize>>,
 }
 
-/// Checksums and separators of one sstable.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Statistics of one row group; bounds have at most 255 bytes.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct GroupStats {
+    /// Rows that are no tombstones.
+    pub live: u64,
+    /// Bounds over these.
+    pub columns: Vec<ColumnStats>,
+}
+
+/// Checksums, separators and statistics of one sstable.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct SstableIndex {
     /// Where region `i` begins; one more at the end.
     offsets: Vec<u64>,
@@ -47,6 +60,7 @@ pub struct SstableIndex {
     /// Separator `i` is `bytes[ends[i - 1]..ends[i]]`.
     ends: Vec<usize>,
     bytes: Vec<u8>,
+    stats: Vec<GroupStats>,
 }
 
 impl SstableIndex {
@@ -78,8 +92,9 @@ impl SstableIndex {
     }
 
     /// Ends the row group being written.
-    pub fn end_group(&mut self, rows: usize) {
+    pub fn end_group(&mut self, rows: usize, stats: GroupStats) {
         self.groups.push(rows);
+        self.stats.push(stats);
         self.group_blocks.push(self.ends.len());
     }
 
@@ -96,6 +111,11 @@ impl SstableIndex {
     /// Rows of each row group.
     pub fn groups(&self) -> &[usize] {
         &self.groups
+    }
+
+    /// Statistics of each row group.
+    pub fn stats(&self) -> &[GroupStats] {
+        &self.stats
     }
 
     /// Checks `bytes`, which begin at `start` of `object`; both ends must be ends of regions.
@@ -209,6 +229,9 @@ impl SstableIndex {
                 out.extend_from_slice(&(separator.len() as u16).to_le_bytes());
                 out.extend_from_slice(separator);
             }
+            if let Some(stats) = self.stats.get(group) {
+                encode_stats(stats, &mut out);
+            }
         }
         out
     }
@@ -246,13 +269,59 @@ impl SstableIndex {
                 index.bytes.extend_from_slice(input.take(length)?);
                 index.ends.push(index.bytes.len());
             }
-            index.end_group(rows);
+            let stats = decode_stats(&mut input)?;
+            index.end_group(rows, stats);
         }
         match input.at == bytes.len() {
             true => Ok(index),
             false => Err(input.corrupt("bytes after the end")),
         }
     }
+}
+
+fn encode_stats(stats: &GroupStats, out: &mut Vec<u8>) {
+    out.extend_from_slice(&(stats.live as u32).to_le_bytes());
+    out.extend_from_slice(&(stats.columns.len() as u16).to_le_bytes());
+    for column in &stats.columns {
+        out.extend_from_slice(&column.column_id.to_le_bytes());
+        out.extend_from_slice(&(column.nulls as u32).to_le_bytes());
+        out.extend_from_slice(&(column.nans as u32).to_le_bytes());
+        out.push(u8::from(column.min.is_some()) | u8::from(column.max.is_some()) << 1);
+        for bound in column.min.iter().chain(&column.max) {
+            out.push(bound.len() as u8);
+            out.extend_from_slice(bound);
+        }
+    }
+}
+
+fn decode_stats(input: &mut Input<'_>) -> Result<GroupStats> {
+    let live = u64::from(input.number()?);
+    let columns = input.take(2)?;
+    let columns = u16::from_le_bytes([columns[0], columns[1]]);
+    let mut stats = GroupStats {
+        live,
+        columns: Vec::new(),
+    };
+    for _ in 0..columns {
+        let column_id = input.number()?;
+        let (nulls, nans) = (u64::from(input.number()?), u64::from(input.number()?));
+        let flags = input.take(1)?[0];
+        let mut bound = |flag: u8| -> Result<Option<Vec<u8>>> {
+            if flags & flag == 0 {
+                return Ok(None);
+            }
+            let length = input.take(1)?[0];
+            Ok(Some(input.take(usize::from(length))?.to_vec()))
+        };
+        stats.columns.push(ColumnStats {
+            column_id,
+            min: bound(1)?,
+            max: bound(2)?,
+            nulls,
+            nans,
+        });
+    }
+    Ok(stats)
 }
 
 struct Input<'a> {

@@ -7,6 +7,7 @@ use super::{
     fetch::{Fetcher, Limits},
     index::GroupRows,
     meta::{SstableMeta, object_key},
+    prune::Source,
 };
 use crate::{
     data::{key::KeyRange, rows::Rows, schema::TableSchema},
@@ -304,6 +305,21 @@ impl SstableReader {
 }
 
 impl Inner {
+    /// Where a column of the table lies in the file, for its statistics.
+    fn source(&self, column: usize) -> Source {
+        let place = self.columns.columns.get(column).copied().flatten();
+        let Some(root) = place else {
+            return Source::Missing;
+        };
+        let file = self.footer.arrow.schema().fields().get(root);
+        let table = self.schema.storage().fields().get(column);
+        let same = file.map(|f| f.data_type()) == table.map(|f| f.data_type());
+        match self.schema.column_ids().get(column) {
+            Some(id) if same => Source::Same(*id),
+            _ => Source::Other,
+        }
+    }
+
     fn corrupt(&self, what: impl std::fmt::Display) -> Error {
         Error::corrupt(format!("{}: {what}", self.object))
     }

@@ -1,7 +1,7 @@
 //! Bounds of columns as they are written. Invariants: tombstones and NaN count for no bound; a
 //! minimum is never above, a maximum never below any live value, also when shortened to 64 bytes.
 
-use super::meta::ColumnStats;
+use super::{index::GroupStats, meta::ColumnStats};
 use crate::{
     data::{
         key,
@@ -15,81 +15,128 @@ use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_schema::{DataType, TimeUnit};
 
 const MAX_COLUMNS: usize = 32;
-const MAX_BOUND_BYTES: usize = 64;
+/// Longest bound in the log, and longest in the index of a file.
+const BOUND_BYTES: usize = 64;
+const GROUP_BOUND_BYTES: usize = 32;
 
-/// Gathers the bounds of the first 32 columns that have a key type.
+/// Gathers the bounds of the first 32 columns that have a key type, for each row group and for all.
 pub(super) struct StatsBuilder {
-    columns: Vec<(usize, ColumnStats)>,
+    /// Indices of the columns.
+    columns: Vec<usize>,
+    group: GroupStats,
+    all: Vec<ColumnStats>,
 }
 
 impl StatsBuilder {
     pub(super) fn new(schema: &TableSchema) -> Self {
-        let fields = schema.storage().fields().iter().zip(schema.column_ids());
-        let columns = fields
-            .enumerate()
-            .take(MAX_COLUMNS)
-            .filter(|(_, (field, _))| is_key_type(field.data_type()))
-            .map(|(index, (_, &column_id))| {
-                let stats = ColumnStats {
-                    column_id,
-                    min: None,
-                    max: None,
-                    nulls: 0,
-                    nans: 0,
-                };
-                (index, stats)
-            })
+        let fields = schema.storage().fields();
+        let columns: Vec<usize> = (0..fields.len().min(MAX_COLUMNS))
+            .filter(|i| is_key_type(fields[*i].data_type()))
             .collect();
-        Self { columns }
+        let ids = columns.iter().map(|i| schema.column_ids()[*i]);
+        let all: Vec<ColumnStats> = ids.map(nothing).collect();
+        Self {
+            columns,
+            group: GroupStats {
+                live: 0,
+                columns: all.clone(),
+            },
+            all,
+        }
     }
 
+    /// Adds rows of the row group being written.
     pub(super) fn add(&mut self, batch: &RecordBatch, tombstones: &Tombstones) -> Result<()> {
         let live = match tombstones {
             Tombstones::None => None,
             Tombstones::All => return Ok(()),
             Tombstones::Some(bits) => Some(!bits),
         };
-        for (index, stats) in &mut self.columns {
+        self.group.live += (batch.num_rows() - tombstones.count(batch.num_rows())) as u64;
+        for (index, stats) in self.columns.iter().zip(&mut self.group.columns) {
             let column = batch.column(*index).as_ref();
             let found = extremes(column, live.as_ref());
-            stats.nulls += found.nulls;
-            stats.nans += found.nans;
             let encode = |row: Option<usize>| match row {
                 Some(row) => key::encode_value(column, row),
                 None => Ok(None),
             };
-            if let Some(min) = encode(found.min)?
-                && stats.min.as_ref().is_none_or(|m| min < *m)
-            {
-                stats.min = Some(min);
-            }
-            if let Some(max) = encode(found.max)?
-                && stats.max.as_ref().is_none_or(|m| max > *m)
-            {
-                stats.max = Some(max);
-            }
+            let found = ColumnStats {
+                column_id: stats.column_id,
+                min: encode(found.min)?,
+                max: encode(found.max)?,
+                nulls: found.nulls,
+                nans: found.nans,
+            };
+            merge(stats, &found);
         }
         Ok(())
     }
 
-    pub(super) fn finish(self) -> Vec<ColumnStats> {
-        let shorten = |(_, mut stats): (usize, ColumnStats)| {
-            if let Some(min) = &mut stats.min {
-                min.truncate(MAX_BOUND_BYTES);
-            }
-            stats.max = stats.max.take().and_then(round_up);
-            stats
+    /// Ends the row group being written.
+    pub(super) fn end_group(&mut self) -> GroupStats {
+        let mut next = Vec::with_capacity(self.all.len());
+        for (all, group) in self.all.iter_mut().zip(&self.group.columns) {
+            merge(all, group);
+            next.push(nothing(group.column_id));
+        }
+        let next = GroupStats {
+            live: 0,
+            columns: next,
         };
-        self.columns.into_iter().map(shorten).collect()
+        let mut group = std::mem::replace(&mut self.group, next);
+        group
+            .columns
+            .iter_mut()
+            .for_each(|c| shorten(c, GROUP_BOUND_BYTES));
+        group
+    }
+
+    /// The bounds over all row groups.
+    pub(super) fn finish(mut self) -> Vec<ColumnStats> {
+        self.all.iter_mut().for_each(|c| shorten(c, BOUND_BYTES));
+        self.all
     }
 }
 
-/// The shortest bound of at most 64 bytes that is not below `max`, if there is one.
-fn round_up(mut max: Vec<u8>) -> Option<Vec<u8>> {
-    if max.len() <= MAX_BOUND_BYTES {
+fn nothing(column_id: u32) -> ColumnStats {
+    ColumnStats {
+        column_id,
+        min: None,
+        max: None,
+        nulls: 0,
+        nans: 0,
+    }
+}
+
+/// Takes `more` into `stats`; bounds that are not there are of no values.
+fn merge(stats: &mut ColumnStats, more: &ColumnStats) {
+    stats.nulls += more.nulls;
+    stats.nans += more.nans;
+    if let Some(min) = &more.min
+        && stats.min.as_ref().is_none_or(|m| min < m)
+    {
+        stats.min = Some(min.clone());
+    }
+    if let Some(max) = &more.max
+        && stats.max.as_ref().is_none_or(|m| max > m)
+    {
+        stats.max = Some(max.clone());
+    }
+}
+
+fn shorten(stats: &mut ColumnStats, most: usize) {
+    if let Some(min) = &mut stats.min {
+        min.truncate(most);
+    }
+    stats.max = stats.max.take().and_then(|max| round_up(max, most));
+}
+
+/// The shortest bound of at most `most` bytes that is not below `max`, if there is one.
+fn round_up(mut max: Vec<u8>, most: usize) -> Option<Vec<u8>> {
+    if max.len() <= most {
         return Some(max);
     }
-    max.truncate(MAX_BOUND_BYTES);
+    max.truncate(most);
     while let Some(last) = max.pop() {
         if last != u8::MAX {
             max.push(last + 1);

@@ -118,7 +118,7 @@ impl SstableWriter {
             return Ok(());
         }
         let checked = self.check(rows)?;
-        self.note(rows, checked)?;
+        self.note(rows, checked);
         let columns = self.columns(rows)?;
         if self.encoder.is_none() {
             let file_schema = file_schema(&self.schema, self.fresh);
@@ -240,9 +240,8 @@ impl SstableWriter {
         })
     }
 
-    /// Takes the batch into statistics, filter and description.
-    fn note(&mut self, rows: &Rows, checked: Checked) -> Result<()> {
-        self.stats.add(&rows.batch, &rows.tombstones)?;
+    /// Takes the batch into filter and description.
+    fn note(&mut self, rows: &Rows, checked: Checked) {
         if self.bloom_fpp > 0.0 {
             self.hashes.reserve(rows.len());
             let mut before = self.last.as_ref().map(|(key, _)| key.as_slice());
@@ -266,7 +265,6 @@ impl SstableWriter {
             let (a, b) = meta.stamps.unwrap_or((low, high));
             meta.stamps = Some((a.min(low), b.max(high)));
         }
-        Ok(())
     }
 
     /// The batch as the file's columns.
@@ -296,6 +294,9 @@ impl SstableWriter {
             };
             self.index.push_block(before, rows.keys.get(row));
         }
+        let tombstones = rows.tombstones.slice(from, to - from);
+        self.stats
+            .add(&rows.batch.slice(from, to - from), &tombstones)?;
         encoder.write(columns, from..to)?;
         Ok(to)
     }
@@ -308,7 +309,7 @@ impl SstableWriter {
         if encoder.rows() == 0 {
             return Ok(());
         }
-        self.index.end_group(encoder.rows());
+        self.index.end_group(encoder.rows(), self.stats.end_group());
         let chunk = encoder.end_group(&mut self.index)?;
         self.output.write(chunk).await
     }

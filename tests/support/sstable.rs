@@ -1,4 +1,5 @@
 //! Tables, rows and files for the tests of sstables.
+#![allow(dead_code, missing_docs, unreachable_pub, clippy::unwrap_used)]
 
 use arrow_array::*;
 use arrow_schema::{DataType, Field};

@@ -143,7 +143,14 @@ impl SstableScan {
         if too_new || !meta.overlaps(range) {
             return Vec::new();
         }
-        inner.footer.index.select(range, meta.multi_version)
+        let groups = inner.footer.index.select(range, meta.multi_version);
+        match &self.request.prune {
+            Some(filter) if !meta.multi_version => {
+                let stats = inner.footer.index.stats();
+                prune::matching(groups, stats, &|column| inner.source(column), filter)
+            }
+            _ => groups,
+        }
     }
 
     /// Rows of a batch, so that it keeps within `batch_bytes`, by the sizes that the footer tells.
