@@ -199,11 +199,10 @@ impl SstableReader {
         all: &Projection,
     ) -> Result<Option<RecordBatch>> {
         let (_, ranges) = self.inner.plan(group, &all.mask, usize::MAX)?;
-        let span = ranges
-            .iter()
-            .fold(u64::MAX..0, |a, r| a.start.min(r.start)..a.end.max(r.end));
+        let start = ranges.iter().map(|r| r.start).min().unwrap_or(0);
+        let end = ranges.iter().map(|r| r.end).max().unwrap_or(0);
         let mut limits = self.limits;
-        if span.end.saturating_sub(span.start) <= POINT_SPAN {
+        if end - start <= POINT_SPAN {
             (limits.gap, limits.read_bytes) = (POINT_SPAN, limits.read_bytes.max(POINT_SPAN));
         }
         let (storage, object) = (self.inner.storage.clone(), self.inner.object.clone());

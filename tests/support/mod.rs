@@ -8,7 +8,9 @@
     clippy::panic
 )]
 
+pub mod arrays;
 pub mod conformance;
 pub mod crash;
 pub mod engine;
 pub mod random;
+pub mod sstable;
