@@ -395,6 +395,23 @@ fn limits_are_kept_and_named() {
 }
 
 #[test]
+fn many_small_batches_of_a_wide_table_are_not_free() {
+    let mut fields = vec![field("id", Int32, false)];
+    fields.extend((0..1000).map(|i| field(&format!("c{i}"), Utf8, true)));
+    let table = TableSchema::new(fields, &["id"]).unwrap();
+    let ids: ArrayRef = Arc::new(Int32Array::from(vec![1]));
+    let batch = RecordBatch::try_from_iter([("id", ids)]).unwrap();
+    let send = |n: usize| {
+        read(
+            write_ipc(&batch.schema(), &vec![batch.clone(); n]).unwrap(),
+            &table,
+        )
+    };
+    assert!(send(10).is_ok());
+    invalid(send(3000), &["commit_bytes"]);
+}
+
+#[test]
 fn what_is_not_arrow_is_told_apart() {
     let table = people();
     for (bytes, word) in [

@@ -5,13 +5,12 @@ use crate::{
     data::{
         convert::slice_bytes,
         key::{MAX_KEY_BYTES, encode_keys},
-        schema::TableSchema,
     },
     error::{Error, Result},
 };
 use arrow_array::{Array, ArrayRef, OffsetSizeTrait, cast::AsArray, types::*};
 use arrow_buffer::OffsetBuffer;
-use arrow_schema::{DataType, Schema};
+use arrow_schema::DataType;
 
 /// Refuses the first null; `key` says that the column is part of the key.
 pub(super) fn no_nulls(array: &ArrayRef, name: &str, key: bool) -> Result<()> {
@@ -93,16 +92,8 @@ fn digits(array: &ArrayRef) -> Result<(), String> {
     }
 }
 
-/// Refuses keys that are too long. Key columns are null-free by now.
-pub(super) fn keys(columns: &[ArrayRef], target: &Schema, table: &TableSchema) -> Result<()> {
-    let mut key = Vec::with_capacity(table.key().len());
-    for &index in table.key() {
-        let name = table.user().field(index).name();
-        let at = target
-            .index_of(name)
-            .map_err(|_| Error::internal("a key column is missing"))?;
-        key.push(columns[at].clone());
-    }
+/// Refuses keys that are too long, given their columns, which are null-free by now.
+pub(super) fn keys(key: &[ArrayRef]) -> Result<()> {
     // Escaping at most doubles a value and adds two bytes.
     let most: u64 = key
         .iter()
@@ -115,7 +106,7 @@ pub(super) fn keys(columns: &[ArrayRef], target: &Schema, table: &TableSchema) -
         })
         .sum();
     match most > MAX_KEY_BYTES as u64 {
-        true => encode_keys(&key).map(|_| ()),
+        true => encode_keys(key).map(|_| ()),
         false => Ok(()),
     }
 }

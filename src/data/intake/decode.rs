@@ -29,7 +29,7 @@ pub(super) type Columns = (Vec<Option<ArrayRef>>, usize);
 /// Decodes the wanted columns of every batch.
 pub(super) fn batches(
     messages: &Messages<'_>,
-    wanted: &dyn Fn(usize) -> bool,
+    wanted: &[bool],
     limits: &Limits,
     budget: &mut Budget,
 ) -> Result<Vec<Columns>> {
@@ -76,8 +76,8 @@ pub(super) fn batches(
                 budget.rows(rows)?;
                 let mut decoder = Decoder::new(&whole, body, *batch, &dictionaries, budget)?;
                 let mut columns = Vec::with_capacity(messages.schema.fields().len());
-                for (i, field) in messages.schema.fields().iter().enumerate() {
-                    columns.push(decoder.column(field, wanted(i), rows)?);
+                for (field, wanted) in messages.schema.fields().iter().zip(wanted) {
+                    columns.push(decoder.column(field, *wanted, rows)?);
                 }
                 decoder.finish()?;
                 out.push((columns, rows));
@@ -186,6 +186,7 @@ impl<'a> Decoder<'a> {
             self.skip(field.data_type()).map_err(name)?;
             return Ok(None);
         }
+        self.budget.spend(super::ARRAY_BYTES)?;
         let array = self.array(field).map_err(name)?;
         match array.len() == rows {
             true => Ok(Some(array)),

@@ -73,7 +73,10 @@ pub fn read_ipc(
     let messages = frame::scan(bytes)?;
     let plan = Plan::new(messages.schema.fields(), schema, mode)?;
     let mut budget = Budget::new(limits);
-    let wanted = |i: usize| plan.sources.contains(&Some(i));
+    let mut wanted = vec![false; messages.schema.fields().len()];
+    for source in plan.columns.iter().filter_map(|c| c.source) {
+        wanted[source] = true;
+    }
     let batches = decode::batches(&messages, &wanted, limits, &mut budget)?;
     batches
         .into_iter()
@@ -129,6 +132,9 @@ fn plain_field(field: &FieldRef) -> FieldRef {
     Arc::new(made.with_metadata(field.metadata().clone()))
 }
 
+/// What an array costs beside its values: many small batches of a wide table are not free.
+const ARRAY_BYTES: usize = 256;
+
 /// What one commit may still take.
 struct Budget {
     bytes: u64,
@@ -162,60 +168,76 @@ impl Budget {
     }
 }
 
-/// Where each column of the result comes from.
-struct Plan<'a> {
-    table: &'a TableSchema,
-    target: SchemaRef,
-    sources: Vec<Option<usize>>,
+/// A column of the result.
+struct Column {
+    /// Where it comes from; `None` if it was not sent and is null.
+    source: Option<usize>,
+    /// Whether it may be null.
+    nullable: bool,
 }
 
-impl<'a> Plan<'a> {
-    fn new(fields: &Fields, table: &'a TableSchema, mode: Mode) -> Result<Self> {
+/// How what was sent becomes what the table holds.
+struct Plan {
+    target: SchemaRef,
+    columns: Vec<Column>,
+    /// The key columns in the result, in key order.
+    key: Vec<usize>,
+}
+
+impl Plan {
+    fn new(fields: &Fields, table: &TableSchema, mode: Mode) -> Result<Self> {
         let target = match mode {
             Mode::Upsert => table.storage().clone(),
             Mode::Delete => table.key_schema(),
         };
         check_names(fields, table, mode)?;
-        let sources = target
-            .fields()
-            .iter()
-            .map(|f| find(fields, f, table, mode))
+        let key = match mode {
+            Mode::Upsert => table.key().to_vec(),
+            Mode::Delete => (0..table.key().len()).collect(),
+        };
+        let index_in_table = |i: usize| match mode {
+            Mode::Upsert => i,
+            Mode::Delete => table.key()[i],
+        };
+        let columns = (0..target.fields().len())
+            .map(|i| {
+                let nullable = table.user().field(index_in_table(i)).is_nullable();
+                let source = find(fields, target.field(i), nullable)?;
+                Ok(Column { source, nullable })
+            })
             .collect::<Result<_>>()?;
         Ok(Self {
-            table,
             target,
-            sources,
+            columns,
+            key,
         })
     }
 
     fn assemble(
         &self,
-        columns: &[Option<ArrayRef>],
+        sent: &[Option<ArrayRef>],
         rows: usize,
         limits: &Limits,
         budget: &mut Budget,
     ) -> Result<RecordBatch> {
-        let mut out: Vec<ArrayRef> = Vec::with_capacity(self.sources.len());
-        for (field, source) in self.target.fields().iter().zip(&self.sources) {
+        let mut out: Vec<ArrayRef> = Vec::with_capacity(self.columns.len());
+        for (field, column) in self.target.fields().iter().zip(&self.columns) {
+            budget.spend(ARRAY_BYTES)?;
             let mut converter = Converter::new(field.name(), budget.bytes);
-            let array = match source.and_then(|i| columns.get(i)) {
-                Some(Some(array)) => converter.convert(array, field.data_type())?,
-                Some(None) => return Err(Error::internal("a wanted column was not decoded")),
+            let array = match column.source.map(|i| sent.get(i)) {
+                Some(Some(Some(array))) => converter.convert(array, field.data_type())?,
+                Some(_) => return Err(Error::internal("a wanted column was not decoded")),
                 None => converter.nulls(field.data_type(), rows)?,
             };
             budget.bytes = converter.budget();
             check::values(&array, field.name(), limits)?;
-            let nullable = self
-                .table
-                .user()
-                .field_with_name(field.name())
-                .is_ok_and(Field::is_nullable);
-            if !nullable {
+            if !column.nullable {
                 check::no_nulls(&array, field.name(), !field.is_nullable())?;
             }
             out.push(array);
         }
-        check::keys(&out, &self.target, self.table)?;
+        let key: Vec<ArrayRef> = self.key.iter().map(|&i| out[i].clone()).collect();
+        check::keys(&key)?;
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         RecordBatch::try_new_with_options(self.target.clone(), out, &options)
             .map_err(|e| Error::invalid(format!("the batch is not valid Arrow: {e}")))
@@ -256,16 +278,17 @@ fn check_names(fields: &Fields, table: &TableSchema, mode: Mode) -> Result<()> {
     Ok(())
 }
 
-fn find(fields: &Fields, to: &Field, table: &TableSchema, mode: Mode) -> Result<Option<usize>> {
+fn find(fields: &Fields, to: &Field, nullable: bool) -> Result<Option<usize>> {
     if let Some(at) = fields.iter().position(|f| f.name() == to.name()) {
         return Ok(Some(at));
     }
-    let user = table.user().field_with_name(to.name());
-    let what = match (to.is_nullable(), user.is_ok_and(Field::is_nullable)) {
-        (false, _) => "key column",
-        (true, false) => "column",
-        (true, true) if mode == Mode::Upsert => return Ok(None),
-        (true, true) => return Err(Error::internal("a key column is nullable")),
+    if nullable {
+        return Ok(None);
+    }
+    // In storage only key columns are not nullable.
+    let what = match to.is_nullable() {
+        true => "column",
+        false => "key column",
     };
     Err(Error::invalid(format!(
         "{what} {:?} of type {} is missing and may not be null: send it",

@@ -124,6 +124,17 @@ fn leaf(array: &ArrayRef, test: &Test<'_>) -> Result<BooleanBuffer> {
         };
         return Ok(known(bits, dictionary.keys().nulls()));
     }
+    let literal_type = match test {
+        Test::Compare(_, literal) => Some(literal.array.data_type()),
+        Test::Among(literals, _) => literals.first().map(|l| l.array.data_type()),
+        Test::Prefix(..) => None,
+    };
+    if let Some(expected) = literal_type.filter(|t| *t != array.data_type()) {
+        return Err(Error::internal(format!(
+            "a filter on {expected} was given {}",
+            array.data_type()
+        )));
+    }
     let bits = match test {
         Test::Compare(op, literal) => compare(array, *op, literal)?,
         Test::Among(literals, truth) => flip(among(array, literals)?, *truth),
