@@ -19,6 +19,7 @@ import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
 import { cache, digest, environment, root, run, step, toolBin, wasmBindgenVersion } from "./lib.mjs";
+import { guardGlue, guardVersion } from "./glue.mjs";
 import { setup } from "./setup.mjs";
 
 const target = "wasm32-unknown-unknown";
@@ -32,7 +33,7 @@ export async function build({ dev = false } = {}) {
 }
 
 const wasmInputs = (dev) =>
-  digest(["src", "Cargo.toml", "Cargo.lock"], wasmBindgenVersion, dev ? "dev" : "release", "4");
+  digest(["src", "Cargo.toml", "Cargo.lock"], wasmBindgenVersion, dev ? "dev" : "release", guardVersion);
 const typescriptInputs = () =>
   digest(["js/src", "js/wasm/lakeshore.d.ts", "tsconfig.json", "package-lock.json"]);
 
@@ -88,6 +89,7 @@ async function buildWasm(out, dev) {
     "--omit-default-module-path",
     ...(dev ? ["--keep-debug"] : ["--remove-name-section", "--remove-producers-section"]),
   ]);
+  guardGlue(out);
   if (!dev) writeFileSync(join(out, "sizes.json"), JSON.stringify(sizes(out)));
 }
 

@@ -43,17 +43,7 @@ function clippyJs() {
 
 function testWasm() {
   const runner = { CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER: join(toolBin, "wasm-bindgen-test-runner") };
-  const args = [
-    "test",
-    "--target",
-    wasmTarget,
-    "--features",
-    "js",
-    "--test",
-    "wasm",
-    "--test",
-    "wasm_platform",
-  ];
+  const args = ["test", "--target", wasmTarget, "--features", "js", "--test", "wasm*"];
   return run("cargo", args, { env: { ...env, ...runner } });
 }
 

@@ -1,5 +1,7 @@
 //! Lakeshore: an embedded, Arrow-native database for the edge. See README.md and ARCHITECTURE.md.
 
+#[cfg(all(target_arch = "wasm32", feature = "js"))]
+pub mod bindings;
 pub mod data;
 pub mod db;
 pub mod env;

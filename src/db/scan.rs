@@ -167,6 +167,13 @@ impl Scan {
         self.run.next().await
     }
 
+    /// The number of rows, on the state the scan reads, reading as little as possible. Only before
+    /// its first batch: it counts from the start.
+    pub async fn count(self) -> Result<u64> {
+        self.table.inner().check_open()?;
+        self.run.without_columns()?.count().await
+    }
+
     /// All batches that are left.
     pub async fn collect(mut self) -> Result<Vec<RecordBatch>> {
         let mut batches = Vec::new();

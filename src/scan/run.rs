@@ -99,6 +99,15 @@ impl ScanRun {
         self.give()
     }
 
+    /// The same scan from its start, giving out no columns.
+    pub fn without_columns(self) -> Result<Self> {
+        let request = ScanRequest {
+            columns: Vec::new(),
+            ..self.request
+        };
+        Self::new(self.table, self.readers, request)
+    }
+
     /// The number of rows of the result.
     pub async fn count(mut self) -> Result<u64> {
         let mut count = 0;

@@ -1,0 +1,33 @@
+/**
+ * Lakeshore: an embedded, Arrow-native database for the edge.
+ *
+ * ```ts
+ * import { open, directory, col } from "lakeshore";
+ *
+ * await using db = await open("./my-db");
+ * const flights = await db.table("flights", {
+ *   schema: { id: "int64", origin: "utf8", delay: "int32" },
+ *   primaryKey: ["id"],
+ * });
+ * await flights.ingest([{ id: 1n, origin: "SFO", delay: 42 }]);
+ * for await (const ipc of flights.scan({ where: col("delay").gt(30), select: ["id", "delay"] })) { … }
+ * ```
+ *
+ * @packageDocumentation
+ */
+
+import { setModuleLoader } from "./engine.js";
+
+export { Db, open } from "./db.js";
+export { type ErrorCode, LakeshoreError } from "./errors.js";
+export { and, col, Column, type Literal, not, or, Predicate } from "./predicate.js";
+export { Scan } from "./scan.js";
+export { host, memory } from "./stores.js";
+export { Table } from "./table.js";
+export type * from "./host/host.js";
+export type * from "./types.js";
+
+/** Gives the package its WebAssembly module, where the runtime's entry file has not: once, before `open`. */
+export function init(module: WebAssembly.Module | PromiseLike<WebAssembly.Module>): void {
+  setModuleLoader(async () => module);
+}

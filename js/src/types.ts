@@ -1,0 +1,241 @@
+// What callers pass in and get back.
+
+import type { Literal, Predicate } from "./predicate.js";
+import type { Host } from "./host/host.js";
+
+/** A place to keep data: made by `directory()`, `memory()` or `host()`. */
+export interface Store {
+  /** @internal */
+  readonly host: Host;
+}
+
+/**
+ * When a WAL frame is made durable, and with it acknowledged:
+ * `"always"` before every acknowledgement (the default); `{ intervalMs }` at the first commit after that time;
+ * `{ bytes }` once so many were written; `"never"` only at rotation, `flush` and `close`.
+ * With all but `"always"` a power cut may take the newest acknowledged rows; a killed process loses none.
+ */
+export type SyncPolicy = "always" | "never" | { intervalMs: number } | { bytes: number };
+
+/** Options of an open database. Only `data` is required; every bound has a default. */
+export interface OpenOptions {
+  /** Where log records and sstables live. */
+  data: Store;
+  /**
+   * Where the write-ahead log lives. With it a commit is durable on this device once its frame is synced, and
+   * reaches `data` by a flush; without it each commit is a log record in `data`.
+   */
+  wal?: Store;
+  /** When WAL frames are synced. */
+  sync?: SyncPolicy;
+  /** A WAL segment is closed and the next begun at this size, in bytes. At least 512. */
+  walSegmentBytes?: number;
+  /** The active memtable is sealed and flushed at this size, in bytes … */
+  sealBytes?: number;
+  /** … or at this number of rows … */
+  sealRows?: number;
+  /** … or at this number of committed batches … */
+  sealBatches?: number;
+  /** … or when its first row is this old at the next commit, in milliseconds. */
+  sealAgeMs?: number;
+  /** A writer waits for a flush while all memtables together hold more than this, in bytes. */
+  memtableLimitBytes?: number;
+  /** Largest commit whose rows go inline into a log record, in bytes. */
+  inlineCommitBytes?: number;
+  /** A checkpoint is written after this many log records … */
+  checkpointRecords?: number;
+  /** … or after this many bytes of log tail. */
+  checkpointBytes?: number;
+  /** How long a deleted thing may still be in use by a slow process, in milliseconds. At least 15 minutes. */
+  graceMs?: number;
+  /** How far back reads of the past reach, in milliseconds. */
+  retentionMs?: number;
+  /** Target size of an sstable, in bytes. */
+  sstableBytes?: number;
+  /** Most rows of a Parquet row group. */
+  rowGroupRows?: number;
+  /** Most rows of a Parquet data page. */
+  pageRows?: number;
+  /** False-positive rate of the bloom filter over keys; 0 writes none. */
+  bloomFpp?: number;
+  /** Most rows of a batch that a scan yields. */
+  batchRows?: number;
+  /** Most bytes of a batch that a scan yields. */
+  batchBytes?: number;
+  /** Most storage requests of one scan or flush under way at once. */
+  concurrency?: number;
+  /** Two ranges of one object that are closer than this, in bytes, are read by one request. */
+  coalesceGap?: number;
+  /** Largest single read of an object, in bytes. */
+  readBytes?: number;
+  /** Largest commit that is accepted, in bytes of Arrow IPC. */
+  commitBytes?: number;
+  /** How often a request is repeated while its outcome is unknown or the store unavailable. */
+  retries?: number;
+}
+
+/** The type of a column as text: `"int64"`, `"timestamp[us, UTC]"`, `"list<utf8>"`, `"struct<a: int32>"`. */
+export type TypeName = string;
+
+/** A column in a schema: its type, or its type and whether it may be null (the default is that it may). */
+export type ColumnSpec = TypeName | { type: TypeName; nullable?: boolean };
+
+/** The columns of a table, in order; or an Arrow schema as the bytes of an IPC stream or file. */
+export type SchemaSpec = Record<string, ColumnSpec> | Uint8Array | ArrayBuffer;
+
+/** How `db.table()` creates a table that is missing. */
+export interface TableOptions {
+  /** The columns. */
+  schema: SchemaSpec;
+  /** The columns that identify a row, in order; they are never null. */
+  primaryKey: string[];
+}
+
+/** A column of a table. */
+export interface ColumnInfo {
+  readonly name: string;
+  readonly type: TypeName;
+  readonly nullable: boolean;
+}
+
+/** A table's schema. */
+export interface TableInfo {
+  readonly name: string;
+  readonly columns: readonly ColumnInfo[];
+  readonly primaryKey: readonly string[];
+}
+
+/**
+ * A value in a row. Out: int64, uint64, durations and unscaled decimals are `bigint`; timestamps of s and ms and
+ * dates are `Date`, finer timestamps `bigint` in their unit; binary is `Uint8Array`; a list is an array, a struct
+ * an object, a map a `Map`. In: also safe integers for `bigint`, `bigint` for any integer or time in its unit,
+ * digits as text (`"12.50"`) for decimals, arrays of pairs for maps.
+ */
+export type Value =
+  Literal | undefined | readonly Value[] | ReadonlyMap<Value, Value> | { readonly [name: string]: Value };
+
+/** A row: values by column name. A missing one is null. */
+export type Row = { [name: string]: any };
+
+/** The key columns of a row. */
+export type Key = { readonly [name: string]: Literal };
+
+/** Something that can give its Arrow IPC bytes: parquet-wasm's tables do (`intoIPCStream`), others with `toIPC`. */
+export interface IpcConvertible {
+  toIPC?(): Uint8Array;
+  toIPCStream?(): Uint8Array;
+  intoIPCStream?(): Uint8Array;
+}
+
+/** What is one atomic commit: an Arrow IPC stream or file, something that gives one, or plain rows. */
+export type Batch = Uint8Array | ArrayBuffer | IpcConvertible | readonly Row[];
+
+/** What `ingest` takes: a batch is one commit; a stream of batches is one commit per item. */
+export type IngestInput =
+  Batch | ReadableStream<Batch> | AsyncIterable<Batch> | Iterable<Uint8Array | ArrayBuffer | IpcConvertible>;
+
+/** How far an ingest has come. */
+export interface Progress {
+  /** Commits acknowledged. */
+  commits: number;
+  /** Rows acknowledged. */
+  rows: number;
+}
+
+/** Options of `ingest` and `delete`. */
+export interface IngestOptions {
+  /**
+   * Ends the waiting: the call rejects with `signal.reason`. A commit already under way still completes; of a
+   * stream no further item is taken.
+   */
+  signal?: AbortSignal;
+  /** Called after each commit. */
+  onProgress?: (progress: Progress) => void;
+}
+
+/** What an ingest or a delete did. */
+export interface Committed {
+  /** Commits made. */
+  commits: number;
+  /** Rows in them. */
+  rows: number;
+  /** Commit timestamp of the last one, in microseconds since the Unix epoch; of `local` durability provisional. */
+  timestamp: bigint | undefined;
+  /** Whether all of it is in the `data` store (always, without a `wal`); else `flush()` puts it there. */
+  uploaded: boolean;
+}
+
+/** Options of `scan`. */
+export interface ScanOptions {
+  /** Rows for which this is true. */
+  where?: Predicate;
+  /** The columns to return, in this order. All by default. */
+  select?: readonly string[];
+  /** Rows from this key (included) to that key (excluded). */
+  range?: { from?: Key; to?: Key };
+  /** Most rows to return. */
+  limit?: number;
+  /** From the last key to the first. */
+  reverse?: boolean;
+  /** Most rows of a batch. */
+  batchRows?: number;
+  /** Ends the scan; the waiting call rejects with `signal.reason`. */
+  signal?: AbortSignal;
+}
+
+/** Requests made to a store since the database was opened. */
+export interface Requests {
+  get: number;
+  put: number;
+  putIfAbsent: number;
+  list: number;
+  delete: number;
+  append: number;
+  sync: number;
+  bytesRead: number;
+  bytesWritten: number;
+}
+
+/** What a table holds, now. */
+export interface TableStats {
+  name: string;
+  /** Live sstables, their rows (superseded ones and tombstones included) and bytes. */
+  files: number;
+  fileRows: number;
+  fileBytes: number;
+  /** Rows in memtables. */
+  memtableRows: number;
+}
+
+/** What a database holds, and what this handle did. */
+export interface Stats {
+  /** `local` with a `wal`, else `remote`. */
+  durability: "local" | "remote";
+  /** Number of the newest log record; 0 in an empty database. */
+  head: number;
+  /** The greatest timestamp given out or read, in microseconds since the Unix epoch. */
+  lastTimestamp: bigint;
+  /** Commits acknowledged, and the rows they wrote. */
+  commits: number;
+  rowsCommitted: number;
+  /** What is acknowledged and not in the `data` store yet. */
+  backlogRows: number;
+  backlogBytes: number;
+  /** Bytes of all memtables, and of WAL segments. */
+  memtableBytes: number;
+  walBytes: number;
+  /** Flushes done, and under way. */
+  flushes: number;
+  flushing: number;
+  checkpoints: number;
+  /** Why the last flush or checkpoint in the background failed, if it did. */
+  maintenanceError?: string;
+  /** Requests to the `data` store, and to the `wal`. */
+  data: Requests;
+  wal?: Requests;
+  dataPlace: string;
+  walPlace?: string;
+  tables: TableStats[];
+  /** Size of the WebAssembly memory that all databases of this process share, in bytes. It never shrinks. */
+  wasmMemoryBytes: number;
+}

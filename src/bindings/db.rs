@@ -1,0 +1,196 @@
+//! An open database's handle.
+
+use super::{
+    error::{promise, set},
+    options,
+    table::JsTable,
+    types,
+};
+use crate::{
+    data::{intake::schema_of_ipc, schema::TableSchema, spec},
+    db::{Db, Stats, TableStats},
+    env::{Env, Requests},
+    error::{Error, Result},
+    platform::wasm::{Host, WasmRuntime},
+};
+use arrow_schema::FieldRef;
+use js_sys::{Array, Object, Promise};
+use std::sync::Arc;
+use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
+
+/// `RawDb` of js/src/raw.ts.
+#[wasm_bindgen(js_name = RawDb)]
+#[derive(Debug)]
+pub struct JsDb {
+    db: Db,
+    commit_bytes: usize,
+}
+
+/// Opens a database over host objects.
+#[wasm_bindgen(js_name = openDb)]
+pub fn open_db(data: Object, wal: Option<Object>, options: &JsValue) -> Promise {
+    let options = options::parse(options);
+    promise(async move {
+        let wal = wal.map(|host| Host::new(host.into())).transpose()?;
+        let env = Env {
+            data: Host::new(data.into())?,
+            wal: wal.map(|host| host as _),
+            runtime: WasmRuntime::new()?,
+        };
+        let options = options?;
+        let commit_bytes = options.commit_bytes;
+        let db = Db::open(env, options).await?;
+        Ok(JsDb { db, commit_bytes })
+    })
+}
+
+#[wasm_bindgen(js_class = RawDb)]
+impl JsDb {
+    /// Creates a table, or adopts an equal one. Columns are `[name, type, nullable]`.
+    #[wasm_bindgen(js_name = createTable)]
+    pub fn create_table(&self, name: String, columns: &Array, key: Vec<String>) -> Promise {
+        self.create(name, column_specs(columns), key)
+    }
+
+    /// The same with the schema of an IPC stream or file.
+    #[wasm_bindgen(js_name = createTableFromIpc)]
+    pub fn create_table_from_ipc(&self, name: String, ipc: &[u8], key: Vec<String>) -> Promise {
+        self.create(name, schema_of_ipc(ipc), key)
+    }
+
+    /// A table that is there.
+    pub fn table(&self, name: &str) -> Promise {
+        let table = self.db.table(name);
+        let most = self.commit_bytes;
+        promise(async move { table.map(|table| JsTable::new(table, most)) })
+    }
+
+    /// An array of `{ name, schema }`.
+    pub fn tables(&self) -> Array {
+        let describe = |(name, schema): (String, Arc<TableSchema>)| {
+            let object = Object::new();
+            set(&object, "name", &name.into());
+            set(&object, "schema", &types::schema(&schema));
+            object
+        };
+        self.db.tables().into_iter().map(describe).collect()
+    }
+
+    /// Moves what is acknowledged into the data store.
+    pub fn flush(&self) -> Promise {
+        let db = self.db.clone();
+        promise(async move { db.flush().await.map(|()| JsValue::UNDEFINED) })
+    }
+
+    /// Writes a checkpoint.
+    pub fn checkpoint(&self) -> Promise {
+        let db = self.db.clone();
+        promise(async move { db.checkpoint().await.map(|()| JsValue::UNDEFINED) })
+    }
+
+    /// Closes it.
+    pub fn close(&self) -> Promise {
+        let db = self.db.clone();
+        promise(async move { db.close().await.map(|()| JsValue::UNDEFINED) })
+    }
+
+    /// `Stats` of js/src/types.ts.
+    pub fn stats(&self) -> JsValue {
+        stats_to_js(&self.db.stats())
+    }
+}
+
+impl JsDb {
+    fn create(&self, name: String, columns: Result<Vec<FieldRef>>, key: Vec<String>) -> Promise {
+        let db = self.db.clone();
+        let most = self.commit_bytes;
+        promise(async move {
+            let schema = TableSchema::new(columns?, &key)?;
+            let table = db.create_table(&name, schema).await?;
+            Ok(JsTable::new(table, most))
+        })
+    }
+}
+
+fn column_specs(columns: &Array) -> Result<Vec<FieldRef>> {
+    let specs: Option<Vec<spec::ColumnSpec>> = columns
+        .iter()
+        .map(|column| {
+            let column: Array = column.dyn_into().ok()?;
+            Some(spec::ColumnSpec {
+                name: column.get(0).as_string()?,
+                data_type: column.get(1).as_string()?,
+                nullable: column.get(2).as_bool(),
+            })
+        })
+        .collect();
+    let specs = specs.ok_or_else(|| Error::internal("columns are [name, type, nullable]"))?;
+    spec::columns(&specs)
+}
+
+fn number(object: &Object, name: &str, value: u64) {
+    set(object, name, &(value as f64).into());
+}
+
+fn text(object: &Object, name: &str, value: Option<&str>) {
+    if let Some(value) = value {
+        set(object, name, &value.into());
+    }
+}
+
+fn stats_to_js(stats: &Stats) -> JsValue {
+    let object = Object::new();
+    text(&object, "durability", Some(stats.durability));
+    number(&object, "head", stats.head);
+    set(&object, "lastTimestamp", &stats.last_timestamp.into());
+    number(&object, "commits", stats.commits);
+    number(&object, "rowsCommitted", stats.rows_committed);
+    number(&object, "backlogRows", stats.backlog_rows);
+    number(&object, "backlogBytes", stats.backlog_bytes);
+    number(&object, "memtableBytes", stats.memtable_bytes);
+    number(&object, "walBytes", stats.wal_bytes);
+    number(&object, "flushes", stats.flushes);
+    number(&object, "flushing", stats.flushing);
+    number(&object, "checkpoints", stats.checkpoints);
+    text(
+        &object,
+        "maintenanceError",
+        stats.maintenance_error.as_deref(),
+    );
+    set(&object, "data", &requests(&stats.data));
+    text(&object, "dataPlace", Some(&stats.data_place));
+    if let Some(wal) = &stats.wal {
+        set(&object, "wal", &requests(wal));
+    }
+    text(&object, "walPlace", stats.wal_place.as_deref());
+    set(
+        &object,
+        "tables",
+        &stats.tables.iter().map(table_stats).collect::<Array>(),
+    );
+    object.into()
+}
+
+fn table_stats(stats: &TableStats) -> Object {
+    let object = Object::new();
+    text(&object, "name", Some(&stats.name));
+    number(&object, "files", stats.files);
+    number(&object, "fileRows", stats.file_rows);
+    number(&object, "fileBytes", stats.file_bytes);
+    number(&object, "memtableRows", stats.memtable_rows);
+    object
+}
+
+fn requests(requests: &Requests) -> Object {
+    let object = Object::new();
+    number(&object, "get", requests.get);
+    number(&object, "put", requests.put);
+    number(&object, "putIfAbsent", requests.put_if_absent);
+    number(&object, "list", requests.list);
+    number(&object, "delete", requests.delete);
+    number(&object, "append", requests.append);
+    number(&object, "sync", requests.sync);
+    number(&object, "bytesRead", requests.bytes_read);
+    number(&object, "bytesWritten", requests.bytes_written);
+    object
+}

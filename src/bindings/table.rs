@@ -1,0 +1,183 @@
+//! A table's handle.
+
+use super::{
+    columns::{batch_from_js, batch_to_js},
+    error::{get, promise, set, to_js},
+    predicate,
+    scan::JsScan,
+    types,
+};
+use crate::{
+    data::{intake::write_ipc, schema::TableSchema},
+    db::{Committed, Table},
+    error::{Error, Result},
+};
+use arrow_array::RecordBatch;
+use arrow_schema::FieldRef;
+use bytes::Bytes;
+use js_sys::{Array, Object, Promise, Uint8Array};
+use std::ops::Bound;
+use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
+
+/// `RawTable` of js/src/raw.ts.
+#[wasm_bindgen(js_name = RawTable)]
+#[derive(Debug)]
+pub struct JsTable {
+    table: Table,
+    /// `Options::commit_bytes`: what is larger is refused before it is copied into wasm memory.
+    most_bytes: usize,
+}
+
+#[wasm_bindgen(js_class = RawTable)]
+impl JsTable {
+    /// `{ fields, primaryKey }`.
+    pub fn schema(&self) -> Result<JsValue, JsValue> {
+        let schema = self.table.schema().map_err(to_js)?;
+        Ok(types::schema(&schema))
+    }
+
+    /// Inserts or replaces the rows of an IPC stream or file.
+    #[wasm_bindgen(js_name = ingestIpc)]
+    pub fn ingest_ipc(&self, bytes: &Uint8Array) -> Promise {
+        match self.copied(bytes) {
+            Ok(bytes) => commit(self.table.ingest_ipc(bytes)),
+            Err(error) => rejected(error),
+        }
+    }
+
+    /// The same of columns in the order of the schema.
+    #[wasm_bindgen(js_name = ingestColumns)]
+    pub fn ingest_columns(&self, columns: &Array, rows: u32) -> Promise {
+        match self.batch(columns, rows, |s| s.user().fields().to_vec()) {
+            Ok(batch) => commit(self.table.ingest(&[batch])),
+            Err(error) => rejected(error),
+        }
+    }
+
+    /// Deletes the rows whose keys are in an IPC stream or file.
+    #[wasm_bindgen(js_name = deleteIpc)]
+    pub fn delete_ipc(&self, bytes: &Uint8Array) -> Promise {
+        match self.copied(bytes) {
+            Ok(bytes) => commit(self.table.delete_ipc(bytes)),
+            Err(error) => rejected(error),
+        }
+    }
+
+    /// The same of key columns in key order.
+    #[wasm_bindgen(js_name = deleteColumns)]
+    pub fn delete_columns(&self, columns: &Array, rows: u32) -> Promise {
+        match self.batch(columns, rows, key_fields) {
+            Ok(batch) => commit(self.table.delete(&[batch])),
+            Err(error) => rejected(error),
+        }
+    }
+
+    /// The row of a key (one row of key columns) as a batch, or undefined.
+    pub fn get(&self, key: &Array, select: Option<Vec<String>>) -> Promise {
+        let table = self.table.clone();
+        let key = self.batch(key, 1, key_fields);
+        promise(async move {
+            let select: Option<Vec<&str>> = select
+                .as_ref()
+                .map(|s| s.iter().map(String::as_str).collect());
+            let row = table.get(&key?, select.as_deref()).await?;
+            row.map_or(Ok(JsValue::UNDEFINED), |row| batch_to_js(&row))
+        })
+    }
+
+    /// Starts a scan: `RawScanSpec` of js/src/raw.ts.
+    pub fn scan(&self, spec: &JsValue) -> Result<JsScan, JsValue> {
+        self.start_scan(spec).map_err(to_js)
+    }
+
+    /// A schema-only IPC stream of the columns `select`.
+    #[wasm_bindgen(js_name = emptyIpc)]
+    pub fn empty_ipc(&self, select: Option<Vec<String>>) -> Result<Vec<u8>, JsValue> {
+        let empty = || {
+            let mut builder = self.table.scan();
+            if let Some(names) = &select {
+                builder = builder.select(names);
+            }
+            write_ipc(builder.stream()?.schema(), &[])
+        };
+        empty().map_err(to_js)
+    }
+}
+
+impl JsTable {
+    pub(super) fn new(table: Table, most_bytes: usize) -> Self {
+        Self { table, most_bytes }
+    }
+
+    fn copied(&self, bytes: &Uint8Array) -> Result<Bytes> {
+        let length = bytes.length() as usize;
+        match length <= self.most_bytes {
+            true => Ok(bytes.to_vec().into()),
+            false => Err(Error::invalid(format!(
+                "the commit has {length} bytes: option commitBytes allows {}; split it",
+                self.most_bytes
+            ))),
+        }
+    }
+
+    fn batch(
+        &self,
+        columns: &Array,
+        rows: u32,
+        fields: impl Fn(&TableSchema) -> Vec<FieldRef>,
+    ) -> Result<RecordBatch> {
+        let schema = self.table.schema()?;
+        batch_from_js(columns, &fields(&schema), rows as usize, self.most_bytes)
+    }
+
+    fn bound(&self, key: JsValue) -> Result<Option<RecordBatch>> {
+        let key: Option<Array> = key.dyn_into().ok();
+        key.map(|key| self.batch(&key, 1, key_fields)).transpose()
+    }
+
+    fn start_scan(&self, spec: &JsValue) -> Result<JsScan> {
+        let mut builder = self.table.scan();
+        let filter = get(spec, "where");
+        if !filter.is_undefined() {
+            let schema = self.table.schema()?;
+            builder = builder.filter(predicate::parse(&filter, &schema)?);
+        }
+        if let Ok(names) = get(spec, "select").dyn_into::<Array>() {
+            let names: Vec<String> = names.iter().filter_map(|n| n.as_string()).collect();
+            builder = builder.select(&names);
+        }
+        if let Some(key) = self.bound(get(spec, "from"))? {
+            builder = builder.from(Bound::Included(key));
+        }
+        if let Some(key) = self.bound(get(spec, "to"))? {
+            builder = builder.to(Bound::Excluded(key));
+        }
+        if let Some(limit) = get(spec, "limit").as_f64() {
+            builder = builder.limit(limit as u64);
+        }
+        if let Some(rows) = get(spec, "batchRows").as_f64() {
+            builder = builder.batch_rows(rows as usize);
+        }
+        let reverse = get(spec, "reverse").is_truthy();
+        Ok(JsScan::new(builder.reverse(reverse).stream()?))
+    }
+}
+
+fn key_fields(schema: &TableSchema) -> Vec<FieldRef> {
+    schema.key_schema().fields().to_vec()
+}
+
+fn rejected(error: Error) -> Promise {
+    Promise::reject(&to_js(error))
+}
+
+fn commit(future: impl Future<Output = Result<Committed>> + 'static) -> Promise {
+    promise(async move {
+        let done = future.await?;
+        let object = Object::new();
+        set(&object, "rows", &(done.rows as f64).into());
+        set(&object, "timestamp", &done.ts.into());
+        set(&object, "uploaded", &done.uploaded.into());
+        Ok(object)
+    })
+}

@@ -1,0 +1,156 @@
+// What tests do in processes of their own.
+
+import { writeSync } from "node:fs";
+import { directory, host, open } from "lakeshore";
+
+export const table = {
+  schema: { id: "int64", batch: "int64", text: "utf8" },
+  primaryKey: ["id"],
+};
+
+/** Opens `path/data` and `path/wal`. */
+export function openAt(path, options = {}) {
+  return open({ data: directory(`${path}/data`), wal: directory(`${path}/wal`), ...options });
+}
+
+/** Node 20 has no `await using`. */
+export async function using(db, work) {
+  try {
+    return await work(db);
+  } finally {
+    await db.close();
+  }
+}
+
+/** Rows of batch `n`: some new, one that every batch replaces. */
+export function batchRows(n, rows = 10) {
+  const fresh = Array.from({ length: rows }, (_, i) => BigInt(n * rows + i + 1));
+  return [0n, ...fresh].map((id) => ({ id, batch: BigInt(n), text: `row ${id} of batch ${n}` }));
+}
+
+/** Keys that batch `n` deletes after it: every third batch takes two rows of the one before. */
+export function batchDeletes(n, rows = 10) {
+  if (n % 3 !== 2) return [];
+  return [1, 2].map((i) => ({ id: BigInt((n - 1) * rows + i) }));
+}
+
+/** What is there after batches 0 to before `count`. */
+export function model(count, rows) {
+  const all = new Map();
+  for (let n = 0; n < count; n++) {
+    for (const row of batchRows(n, rows)) all.set(row.id, row);
+    for (const { id } of batchDeletes(n, rows)) all.delete(id);
+  }
+  return [...all.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
+}
+
+/** Writes batches `from` to before `to`; flushes after some; ends with or without close. */
+export async function write({ path, options, from, to, flushAfter = [], flushEach = false, end = "close" }) {
+  const db = await openAt(path, options);
+  const rows = await db.table("rows", table);
+  const timestamps = [];
+  for (let n = from; n < to; n++) {
+    timestamps.push((await rows.ingest(batchRows(n))).timestamp);
+    const deletes = batchDeletes(n);
+    if (deletes.length > 0) timestamps.push((await rows.delete(deletes)).timestamp);
+    if (flushEach || flushAfter.includes(n)) await db.flush();
+  }
+  const { flushes } = db.stats();
+  if (end === "close") await db.close();
+  return { timestamps, flushes };
+}
+
+/** All rows, and the greatest timestamp. */
+export async function read({ path, options }) {
+  return using(await openAt(path, options), async (db) => {
+    const rows = await db.table("rows");
+    const all = await rows.scan().toArray();
+    const count = await rows.scan().count();
+    const { lastTimestamp } = db.stats();
+    return { all, count, lastTimestamp };
+  });
+}
+
+/** Says something at once, whatever becomes of this process. */
+function say(line) {
+  writeSync(1, `${line}\n`);
+}
+
+/** A host that says when it is inside of an operation, and may kill this process there. */
+function marked(inner, name, isMarked, killAt) {
+  let count = 0;
+  const around =
+    (method, target, wrapResult) =>
+    async (...args) => {
+      const inside = isMarked(method, args[0]);
+      if (inside) {
+        say(`begin ${name} ${method} ${args[0]}`);
+        count += 1;
+        if (killAt?.before === count) process.kill(process.pid, "SIGKILL");
+      }
+      const result = await target(...args);
+      if (inside) {
+        if (killAt?.after === count) process.kill(process.pid, "SIGKILL");
+        say(`end ${name} ${method}`);
+      }
+      return wrapResult ? wrapResult(result) : result;
+    };
+  const wrapped = { describe: () => inner.describe() };
+  for (const method of [
+    "get",
+    "getRange",
+    "getSuffix",
+    "put",
+    "putIfAbsent",
+    "list",
+    "delete",
+    "append",
+    "lock",
+  ]) {
+    wrapped[method] = around(method, (...args) => inner[method](...args));
+  }
+  wrapped.create = around(
+    "create",
+    (key) => inner.create(key),
+    (writer) => ({
+      write: around("write", (bytes) => writer.write(bytes)),
+      finish: around("finish", () => writer.finish()),
+      abort: () => writer.abort(),
+    }),
+  );
+  return wrapped;
+}
+
+/** Ingests batch after batch for ever, saying what was acknowledged. */
+export async function ingestUntilKilled({ path, options, first, rows, killAt }) {
+  const inFlush = (method, key) =>
+    ["create", "write", "finish"].includes(method) ||
+    (method.startsWith("put") && /^(data|log|CURRENT|checkpoint)/.test(key));
+  const data = marked(directory(`${path}/data`).host, "flush", inFlush, killAt?.flush);
+  const wal = marked(
+    directory(`${path}/wal`).host,
+    "rotation",
+    (method) => method === "append",
+    killAt?.rotation,
+  );
+  const db = await open({ data: host(data), wal: host(wal), ...options });
+  const into = await db.table("rows", table);
+  for (let n = first; ; n++) {
+    await into.ingest(batchRows(n, rows));
+    say(`ack ${n}`);
+  }
+}
+
+/** 1,000,000 rows of real data in, and out again: how large WebAssembly's memory has become. */
+export async function millionFlights({ path }) {
+  const { flightsIPC, flightsTable } = await import("../../../examples/flights.mjs");
+  return using(await openAt(path), async (db) => {
+    const flights = await db.table("flights", flightsTable);
+    await flights.ingest(flightsIPC({ to: 1_000_000 }));
+    await db.flush();
+    const ingested = db.stats().wasmMemoryBytes;
+    let rows = 0;
+    for await (const _ of flights.scan().rows()) rows += 1;
+    return { rows, ingested, scanned: db.stats().wasmMemoryBytes };
+  });
+}
