@@ -16,8 +16,9 @@ use lakeshore::{
 };
 use std::{
     fs,
+    io::{BufRead, BufReader, Write},
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, ChildStdout, Command, Stdio},
     time::{Duration, SystemTime},
 };
 
@@ -227,4 +228,139 @@ fn the_runtime_works_from_threads_outside_of_tokio() {
     assert_ne!(one, two);
     let year = runtime.now_micros() / 1_000_000 / 31_556_952 + 1970;
     assert!((2024..2200).contains(&year), "{year}");
+}
+
+/// `js/src/host/node.ts` in a Node process that runs `script` with `store` and `say`.
+fn node(root: &Path, script: &str) -> Option<(Child, BufReader<ChildStdout>)> {
+    let home = Path::new(env!("CARGO_MANIFEST_DIR"));
+    if !home.join("node_modules/typescript").exists() {
+        println!("not checked: run `npm run setup` first");
+        return None;
+    }
+    let load = format!(
+        r#"const require = process.getBuiltinModule("module").createRequire({home:?} + "/");
+        const source = require("fs").readFileSync("js/src/host/node.ts", "utf8");
+        const compilerOptions = {{ module: "commonjs", target: "es2022" }};
+        const code = require("typescript").transpileModule(source, {{ compilerOptions }}).outputText;
+        const module_ = {{ exports: {{}} }};
+        new Function("require", "module", "exports", code)(require, module_, module_.exports);
+        const store = module_.exports.nodeDirectory({root:?});
+        const say = (text) => process.stdout.write(text + "\n");
+        (async () => {{ {script} }})();"#
+    );
+    let mut child = Command::new("node")
+        .args(["-e", &load])
+        .current_dir(home)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let said = BufReader::new(child.stdout.take().unwrap());
+    Some((child, said))
+}
+
+fn line(said: &mut BufReader<ChildStdout>) -> String {
+    let mut line = String::new();
+    said.read_line(&mut line).unwrap();
+    line.trim_end().to_owned()
+}
+
+#[tokio::test]
+async fn node_and_native_share_a_directory_and_its_locks() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Directory::open(root.path());
+    store.put("data/native", body()).await.unwrap();
+    let script = r#"
+        await store.put("data/node", new Uint8Array([1, 2, 3]));
+        const file = store.append("wal/1");
+        file.write(new Uint8Array([4]));
+        await file.sync();
+        say(JSON.stringify(await store.list("", undefined)));
+        const guard = store.lock("wal");
+        say("locked");
+        process.stdin.once("data", async () => {
+            guard.release();
+            say("released");
+            process.stdin.once("data", () => {
+                try { store.lock("wal"); say("locked"); } catch (error) { say(error.code + " " + error.message); }
+                process.stdin.once("data", () => { store.lock("wal"); say("locked"); });
+            });
+        });"#;
+    let Some((mut child, mut said)) = node(root.path(), script) else {
+        return;
+    };
+    let mut go = child.stdin.take().unwrap();
+    let listed =
+        r#"[{"key":"data/native","size":4},{"key":"data/node","size":3},{"key":"wal/1","size":1}]"#;
+    assert_eq!(line(&mut said), listed);
+    assert_eq!(
+        store.get("data/node").await.unwrap().unwrap(),
+        [1u8, 2, 3][..]
+    );
+    assert_eq!(store.append("wal/1").await.unwrap().len(), 1);
+
+    assert_eq!(line(&mut said), "locked");
+    let error = store.lock("wal").await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert!(
+        error.message().contains(&format!("{} (node)", child.id())),
+        "{error}"
+    );
+    go.write_all(b"x").unwrap();
+    assert_eq!(line(&mut said), "released");
+    let guard = store.lock("wal").await.unwrap();
+    go.write_all(b"x").unwrap();
+    let refused = line(&mut said);
+    let me = format!("{} (native)", std::process::id());
+    assert!(
+        refused.starts_with("Busy") && refused.contains(&me),
+        "{refused}"
+    );
+    guard.release().await.unwrap();
+    go.write_all(b"x").unwrap();
+    assert_eq!(line(&mut said), "locked");
+    // Killed, it leaves a lock file that counts no more.
+    child.kill().unwrap();
+    child.wait().unwrap();
+    store.lock("wal").await.unwrap();
+}
+
+#[tokio::test]
+async fn of_many_that_take_over_a_dead_holders_lock_one_gets_it() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Directory::open(root.path());
+    let script = r#"
+        say("ready");
+        process.stdin.once("data", () => {
+            try { store.lock("wal"); say("locked"); } catch (error) { say(error.code); }
+            process.stdin.once("data", () => {});
+        });"#;
+    let mut contenders = Vec::new();
+    for _ in 0..5 {
+        let Some(contender) = node(root.path(), script) else {
+            return;
+        };
+        contenders.push(contender);
+    }
+    fs::write(root.path().join("wal.lock"), "999999999 1 node\n").unwrap();
+    let mut go = Vec::new();
+    for (child, said) in &mut contenders {
+        assert_eq!(line(said), "ready");
+        go.push(child.stdin.take().unwrap());
+    }
+    for go in &mut go {
+        go.write_all(b"x").unwrap();
+    }
+    let native = store.lock("wal").await;
+    let mut outcomes: Vec<String> = contenders.iter_mut().map(|(_, said)| line(said)).collect();
+    outcomes.push(native.as_ref().map_or("Busy", |_| "locked").to_owned());
+    let locked = outcomes
+        .iter()
+        .filter(|outcome| *outcome == "locked")
+        .count();
+    assert_eq!(locked, 1, "{outcomes:?}");
+    for (mut child, _) in contenders {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
 }

@@ -494,10 +494,9 @@ impl Storage for CrashStorage {
             let key = self.key(key);
             let mut world = self.world();
             let fate = world.begin(format_args!("delete {key}"))?;
-            if world.happens(fate) && world.live.remove(&key).is_some() {
-                if world.durable.contains_key(&key) {
-                    world.deleted.insert(key);
-                }
+            let gone = world.happens(fate) && world.live.remove(&key).is_some();
+            if gone && world.durable.contains_key(&key) {
+                world.deleted.insert(key);
             }
             reply(fate, ())
         })
