@@ -8,7 +8,7 @@
 // costs more than the call; what may wait for the disk is not, so that the event loop goes on.
 
 import * as fs from "node:fs";
-import { randomBytes } from "node:crypto";
+import { createHash, randomBytes } from "node:crypto";
 import { dirname, join, resolve } from "node:path";
 import { promisify } from "node:util";
 
@@ -488,10 +488,10 @@ class AppendFile implements NodeAppendFile {
   }
 }
 
-// The lock file: `<pid> <start> <kind>\n`, or nothing if free; see src/platform/native/lock.rs. Node has no file locks,
-// so the content decides: a file made by `link` is ours; one whose holder is dead is moved aside, looked at once more
-// (somebody may have taken it meanwhile) and thrown away. Only if a third process takes the name within the
-// microseconds in which a mistaken move is undone, two could hold it.
+// The lock file: `<pid> <start> <kind>`, or nothing if free; see src/platform/native/lock.rs. Node has no file locks, so
+// the content decides (a nonce behind it makes it unique). Where there is no file, one made by `link` is ours. One
+// whose holder is dead is replaced, by whoever holds the claim to that very content; a claim is a lock file like it.
+// A native process writes into the file in place, so what was replaced is looked at once more, and put back if alive.
 
 interface Holder {
   pid: number;
@@ -528,30 +528,40 @@ function isAlive(holder: Holder): boolean {
   return start === undefined || holder.start === "-" || holder.start === start;
 }
 
-function takeLock(path: string): { release(): void } {
-  const mine = `${process.pid} ${startOf(process.pid) ?? "-"} node\n`;
-  for (let attempt = 0; attempt < lockAttempts; attempt++) {
-    if (linkLock(path, mine)) return heldLock(path, mine);
-    const found = readLock(path);
-    if (found === undefined) continue;
-    const holder = parseHolder(found);
-    if (holder !== undefined && isAlive(holder)) throw busy(path, holder);
-    moveAside(path, found);
-  }
-  throw busy(path, undefined);
-}
-
-function linkLock(path: string, content: string): boolean {
+function takeLock(path: string, depth = 0): { release(): void } {
+  const nonce = randomBytes(8).toString("hex");
+  const mine = `${process.pid} ${startOf(process.pid) ?? "-"} node ${nonce}\n`;
   const temporary = temporaryIn(dirname(path));
-  fs.writeFileSync(temporary, content, { flag: "wx" });
+  fs.writeFileSync(temporary, mine, { flag: "wx" });
   try {
-    fs.linkSync(temporary, path);
-    return true;
-  } catch (error) {
-    if (codeOf(error) === "EEXIST") return false;
-    throw error;
+    for (let attempt = 0; attempt < lockAttempts; attempt++) {
+      if (linked(temporary, path)) return heldLock(path, mine);
+      const found = readLock(path);
+      if (found === undefined) continue;
+      refuseIfAlive(path, found);
+      if (depth >= lockAttempts) break;
+      const digest = createHash("sha256").update(found).digest("hex").slice(0, 32);
+      const claim = takeLock(join(dirname(path), `${temporaryPrefix}claim-${digest}`), depth + 1);
+      try {
+        if (replaced(path, found, temporary)) return heldLock(path, mine);
+      } finally {
+        claim.release();
+      }
+    }
+    throw busy(path, undefined);
   } finally {
     unlinkQuietly(temporary);
+  }
+}
+
+/** Gives a second name to a file; false if there is one of that name, or if the file is gone. */
+function linked(from: string, to: string): boolean {
+  try {
+    fs.linkSync(from, to);
+    return true;
+  } catch (error) {
+    if (codeOf(error) === "EEXIST" || codeOf(error) === "ENOENT") return false;
+    throw error;
   }
 }
 
@@ -564,19 +574,25 @@ function readLock(path: string): string | undefined {
   }
 }
 
-/** Frees the name of a lock file whose content is `stale`. */
-function moveAside(path: string, stale: string): void {
+function refuseIfAlive(path: string, content: string): void {
+  const holder = parseHolder(content);
+  if (holder !== undefined && isAlive(holder)) throw busy(path, holder);
+}
+
+/** Puts the file `temporary` in place of the lock file whose content is `stale`, whose claim we hold. */
+function replaced(path: string, stale: string, temporary: string): boolean {
   const aside = temporaryIn(dirname(path));
+  if (!linked(path, aside)) return false;
   try {
-    fs.renameSync(path, aside);
-  } catch (error) {
-    if (isMissing(error)) return;
-    throw error;
-  }
-  try {
-    if (readLock(aside) !== stale) fs.linkSync(aside, path);
-  } catch (error) {
-    if (codeOf(error) !== "EEXIST") throw error;
+    if (readLock(aside) !== stale) return false;
+    fs.renameSync(temporary, path);
+    try {
+      refuseIfAlive(path, readLock(aside) ?? "");
+    } catch (error) {
+      fs.renameSync(aside, path);
+      throw error;
+    }
+    return true;
   } finally {
     unlinkQuietly(aside);
   }

@@ -1,6 +1,6 @@
 //! The lock file `<name>.lock` of a directory, shared with the Node store.
 //!
-//! Content: `<pid> <start> <kind>\n`, or nothing if free. `start` is field 22 of `/proc/<pid>/stat`
+//! Content: `<pid> <start> <kind>\n`, or nothing if free; Node appends a nonce. `start` is field 22 of `/proc/<pid>/stat`
 //! (`-` where there is none), `kind` is `native` or `node`. Natively the operating system's lock on
 //! the file decides, between processes and between handles of one process, and dies with its
 //! holder. Node has no such locks: it goes by the content, replaces the file when its holder is
