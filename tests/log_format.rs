@@ -1,0 +1,326 @@
+//! The bytes of log objects: golden files, round trips, and damage. A reader that meets any changed
+//! or cut byte says `Corrupt` and where; it never panics and never reads something else.
+
+mod support;
+
+use bytes::Bytes;
+use lakeshore::{
+    ErrorKind,
+    log::{
+        checkpoint::{decode_checkpoint, decode_current, encode_checkpoint, encode_current},
+        edit::{Edit, Settings},
+        record::{Record, digest},
+        version::Version,
+    },
+    merge::Kind,
+    sstable::meta::{ColumnStats, SstableMeta, Ulid},
+};
+use std::sync::Arc;
+use support::{
+    engine,
+    random::{Random, seconds, seed},
+};
+
+fn meta(id: u8, fresh: bool) -> Arc<SstableMeta> {
+    Arc::new(SstableMeta {
+        id: Ulid([id; 16]),
+        rows: 1000,
+        tombstones: 3,
+        bytes: 54_321,
+        footer_bytes: 4_321,
+        footer_crc: 0xDEAD_BEEF,
+        min_key: vec![0x80, 0, 0, 1],
+        max_key: vec![0x80, 0, 3, 0xE8],
+        stamps: (!fresh).then_some((1_000, 2_000)),
+        multi_version: !fresh,
+        columns: vec![
+            ColumnStats {
+                column_id: 1,
+                min: Some(vec![1]),
+                max: Some(vec![9]),
+                nulls: 0,
+                nans: 0,
+            },
+            ColumnStats {
+                column_id: 2,
+                min: None,
+                max: None,
+                nulls: 7,
+                nans: 1,
+            },
+        ],
+    })
+}
+
+/// A record with every edit, following `prev`.
+fn records() -> Vec<Record> {
+    let schema = Arc::new(engine::schema());
+    let record = |seq: u64, edits| Record {
+        database: [0xDB; 16],
+        seq,
+        prev: [0; 32],
+        ts: 1_764_000_000_000_000 + seq as i64,
+        writer: [0x77; 16],
+        nonce: 42,
+        edits,
+    };
+    let settings = Settings {
+        grace: 3_600_000_000,
+        retention: 86_400_000_000,
+        inline_commit_bytes: 262_144,
+        checkpoint_records: 64,
+        checkpoint_bytes: 1_048_576,
+    };
+    let create = |table: u32, name: &str| Edit::CreateTable {
+        table,
+        name: name.into(),
+        schema: schema.clone(),
+    };
+    vec![
+        record(
+            1,
+            vec![
+                create(1, "flights"),
+                create(2, "ports"),
+                Edit::Settings(settings),
+            ],
+        ),
+        record(
+            2,
+            vec![
+                Edit::Rows {
+                    table: 1,
+                    schema_version: 1,
+                    kind: Kind::Upsert,
+                    ipc: Bytes::from_static(b"an Arrow IPC stream"),
+                },
+                Edit::Rows {
+                    table: 2,
+                    schema_version: 1,
+                    kind: Kind::Delete,
+                    ipc: Bytes::from_static(b"keys"),
+                },
+                Edit::AddSstable {
+                    table: 1,
+                    schema_version: 1,
+                    meta: meta(0x11, true),
+                },
+                Edit::AddSstable {
+                    table: 1,
+                    schema_version: 1,
+                    meta: meta(0x22, false),
+                },
+                Edit::WalFloor {
+                    session: [0x55; 16],
+                    frame: 17,
+                },
+            ],
+        ),
+        record(
+            3,
+            vec![
+                Edit::RemoveSstable {
+                    table: 1,
+                    id: Ulid([0x11; 16]),
+                },
+                Edit::AlterTable {
+                    table: 2,
+                    name: "airports".into(),
+                    schema: schema.clone(),
+                },
+                Edit::DropTable { table: 2 },
+                Edit::InlineFloor { from: 0, to: 1 },
+                Edit::OrphanFloor {
+                    ulid: Ulid([0x10; 16]),
+                },
+                Edit::Watermark { ts: 500 },
+                Edit::Tag {
+                    name: "release".into(),
+                    ts: 1_000,
+                },
+                Edit::Tag {
+                    name: "gone".into(),
+                    ts: 1_001,
+                },
+                Edit::Untag {
+                    name: "gone".into(),
+                },
+            ],
+        ),
+    ]
+}
+
+/// The chain: each record's bytes, and the version after it.
+fn chain() -> Vec<(Bytes, Version)> {
+    let (mut version, mut out) = (Version::default(), Vec::new());
+    for mut record in records() {
+        record.prev = version.head.digest;
+        let bytes = Bytes::from(record.encode());
+        assert_eq!(Record::decode("log/x", &bytes).unwrap(), record);
+        version = version.apply(&record, digest(&bytes)).unwrap();
+        out.push((bytes, version.clone()));
+    }
+    out
+}
+
+fn objects() -> Vec<(&'static str, Bytes)> {
+    let chain = chain();
+    let checkpoint = encode_checkpoint(&chain[2].1);
+    let current = encode_current(3, &checkpoint);
+    let names = ["record 1", "record 2", "record 3"];
+    let mut objects: Vec<_> = names
+        .into_iter()
+        .zip(chain.into_iter().map(|c| c.0))
+        .collect();
+    objects.push(("checkpoint", checkpoint.into()));
+    objects.push(("current", current.into()));
+    objects
+}
+
+fn read(name: &str, bytes: &Bytes) -> lakeshore::Result<()> {
+    match name {
+        "checkpoint" => decode_checkpoint(name, bytes).map(drop),
+        "current" => decode_current(bytes).map(drop),
+        _ => Record::decode(name, bytes).map(drop),
+    }
+}
+
+#[test]
+fn the_formats_are_those_of_the_golden_file() {
+    let mut found = String::new();
+    for (name, bytes) in objects() {
+        found += &format!("{name}\n");
+        for line in bytes.chunks(32) {
+            found += &line.iter().map(|b| format!("{b:02x}")).collect::<String>();
+            found += "\n";
+        }
+    }
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/log-v1.hex");
+    if std::env::var_os("BLESS").is_some() {
+        std::fs::write(path, &found).unwrap();
+    }
+    let golden = std::fs::read_to_string(path).unwrap();
+    assert_eq!(
+        found, golden,
+        "the format changed: old databases become unreadable"
+    );
+}
+
+#[test]
+fn a_checkpoint_holds_the_whole_version() {
+    for (_, version) in chain() {
+        let bytes = Bytes::from(encode_checkpoint(&version));
+        assert_eq!(decode_checkpoint("checkpoint/x", &bytes).unwrap(), version);
+        let current = Bytes::from(encode_current(version.head.seq, &bytes));
+        let (seq, embedded) = decode_current(&current).unwrap();
+        assert_eq!((seq, embedded), (version.head.seq, Some(bytes)));
+    }
+}
+
+#[test]
+fn any_flipped_bit_and_any_cut_is_corrupt_with_the_objects_name() {
+    for (name, bytes) in objects() {
+        for at in 0..bytes.len() {
+            for bit in [0, 3, 7] {
+                let mut damaged = bytes.to_vec();
+                damaged[at] ^= 1 << bit;
+                let error = read(name, &damaged.into()).unwrap_err();
+                assert_eq!(
+                    error.kind(),
+                    ErrorKind::Corrupt,
+                    "{name} byte {at}: {error}"
+                );
+            }
+            let error = read(name, &bytes.slice(..at)).unwrap_err();
+            assert_eq!(
+                error.kind(),
+                ErrorKind::Corrupt,
+                "{name} cut at {at}: {error}"
+            );
+        }
+    }
+}
+
+/// Lies under a valid checksum: counts, lengths and tags that do not fit.
+#[test]
+fn lies_with_a_right_checksum_are_refused_without_panic() {
+    let seed = seed();
+    let mut random = Random::new(seed);
+    let (objects, time, mut refused, mut tries) = (objects(), seconds(3), 0u64, 0u64);
+    while time.left() {
+        let (name, bytes) = random.pick(&objects);
+        let mut lie = bytes[..bytes.len() - 4].to_vec();
+        for _ in 0..=random.below(4) {
+            let at = 6 + random.below(lie.len() - 6);
+            lie[at] = *random.pick(&[0, 1, 0x7F, 0x80, 0xFF, lie[at] ^ 1]);
+        }
+        if random.chance(0.2) {
+            let keep = 6 + random.below(lie.len() - 6);
+            lie.truncate(keep);
+        }
+        let crc = crc32c::crc32c(&lie);
+        lie.extend_from_slice(&crc.to_le_bytes());
+        refused += u64::from(read(name, &lie.into()).is_err());
+        tries += 1;
+    }
+    println!("{tries} lies, {refused} refused; SEED={seed}");
+    assert!(refused > tries / 10);
+}
+
+#[test]
+fn a_record_that_does_not_follow_changes_nothing() {
+    let (bytes, version) = chain().swap_remove(1);
+    let record = Record::decode("log/2", &bytes).unwrap();
+    let before = version.clone();
+    for (change, word) in [
+        (
+            Record {
+                seq: 9,
+                ..record.clone()
+            },
+            "number",
+        ),
+        (
+            Record {
+                seq: 3,
+                prev: [1; 32],
+                ..record.clone()
+            },
+            "prev",
+        ),
+        (
+            Record {
+                seq: 3,
+                database: [1; 16],
+                ..record.clone()
+            },
+            "database",
+        ),
+        (
+            Record {
+                seq: 3,
+                prev: version.head.digest,
+                ts: version.head.ts,
+                ..record.clone()
+            },
+            "timestamp",
+        ),
+    ] {
+        let error = version.apply(&change, [0; 32]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.message().contains(word), "{error}");
+    }
+    assert_eq!(version, before);
+}
+
+#[test]
+fn a_newer_format_version_asks_for_an_update() {
+    for (name, bytes) in objects() {
+        let mut newer = bytes[..bytes.len() - 4].to_vec();
+        newer[4] = 2;
+        let crc = crc32c::crc32c(&newer);
+        newer.extend_from_slice(&crc.to_le_bytes());
+        let error = read(name, &newer.into()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{name}: {error}");
+    }
+}
