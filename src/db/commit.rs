@@ -104,7 +104,8 @@ impl Inner {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         let mut group = Vec::new();
         let mut bytes = 0;
-        while group.len() < GROUP_COMMITS && bytes < self.options.inline_commit_bytes {
+        let bound = self.options.inline_commit_bytes;
+        while group.is_empty() || (group.len() < GROUP_COMMITS && bytes < bound) {
             match queue.waiting.pop_front() {
                 Some(Job::Commit(prepared, sender)) => {
                     bytes += prepared.ipc.len();

@@ -9,8 +9,10 @@
 )]
 
 pub mod arrays;
+pub mod cells;
 pub mod conformance;
 pub mod crash;
 pub mod engine;
+pub mod query;
 pub mod random;
 pub mod sstable;
