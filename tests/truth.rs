@@ -75,7 +75,10 @@ fn schema(random: &mut Random) -> TableSchema {
     for i in 0..values {
         let (data_type, nullable) = (random.pick(&value_types).clone(), random.chance(0.7));
         let at = random.below(fields.len() + 1);
-        fields.insert(at, Arc::new(Field::new(format!("v{i}"), data_type, nullable)));
+        fields.insert(
+            at,
+            Arc::new(Field::new(format!("v{i}"), data_type, nullable)),
+        );
     }
     let names: Vec<String> = (0..keys).rev().map(|i| format!("k{i}")).collect();
     TableSchema::new(fields, &names).unwrap()
@@ -184,8 +187,7 @@ impl World {
         let most = *random.pick(&[3, 12, 90]);
         let mut sent = Vec::new();
         for _ in 0..batches {
-            let rows: Vec<(Key, Row)> =
-                (0..random.below(most)).map(|_| self.row(random)).collect();
+            let rows: Vec<(Key, Row)> = (0..random.below(most)).map(|_| self.row(random)).collect();
             let plain: Vec<Row> = rows.iter().map(|r| r.1.clone()).collect();
             sent.push(cells::batch(&self.fields, &plain));
             for (key, row) in rows {
@@ -204,8 +206,9 @@ impl World {
     }
 
     async fn delete(&mut self, random: &mut Random) {
-        let keys: Vec<Key> =
-            (0..random.below(20)).map(|_| random.pick(&self.pool).clone()).collect();
+        let keys: Vec<Key> = (0..random.below(20))
+            .map(|_| random.pick(&self.pool).clone())
+            .collect();
         self.table.delete(&[self.key_batch(&keys)]).await.unwrap();
         for key in keys {
             self.model.remove(&key);
@@ -263,7 +266,11 @@ impl World {
         let expected = query.expected(self);
         let scan = query.start(&self.table);
         let found = drain(scan, query.batch_rows.unwrap_or(self.options.batch_rows)).await;
-        assert!(expected == found, "{}\nexpected {expected:?}\nfound    {found:?}", told());
+        assert!(
+            expected == found,
+            "{}\nexpected {expected:?}\nfound    {found:?}",
+            told()
+        );
         if random.chance(0.3) {
             let count = query.builder(&self.table).count().await.unwrap();
             assert_eq!(count, expected.len() as u64, "count: {}", told());
@@ -271,8 +278,9 @@ impl World {
         for _ in 0..3 {
             let key = random.pick(&self.pool);
             let names = query.names(self);
-            let names: Option<Vec<&str>> =
-                names.as_ref().map(|n| n.iter().map(String::as_str).collect());
+            let names: Option<Vec<&str>> = names
+                .as_ref()
+                .map(|n| n.iter().map(String::as_str).collect());
             let one = self.key_batch(std::slice::from_ref(key));
             let found = self.table.get(&one, names.as_deref()).await.unwrap();
             let expected = self.model.get(key).map(|row| query.project(row));
@@ -314,7 +322,11 @@ async fn drain(mut scan: Scan, batch_rows: usize) -> Vec<Row> {
     let mut rows = Vec::new();
     while let Some(batch) = scan.next().await.unwrap() {
         assert!(batch.num_rows() > 0, "an empty batch");
-        assert!(batch.num_rows() <= batch_rows, "{} rows at once", batch.num_rows());
+        assert!(
+            batch.num_rows() <= batch_rows,
+            "{} rows at once",
+            batch.num_rows()
+        );
         assert_eq!(batch.schema(), *scan.schema());
         rows.extend(cells::rows(&batch));
     }
@@ -409,25 +421,42 @@ impl Query {
             let filter = self.filter.as_ref();
             filter.is_none_or(|f| query::truth(f, &self.fields, row) == Some(true))
         };
-        let rows = world.model.iter().filter(|(key, row)| inside(key) && kept(row));
+        let rows = world
+            .model
+            .iter()
+            .filter(|(key, row)| inside(key) && kept(row));
         let mut rows: Vec<Row> = rows.map(|(_, row)| self.project(row)).collect();
         if self.reverse {
             rows.reverse();
         }
-        rows.truncate(self.limit.unwrap_or(u64::MAX).try_into().unwrap_or(usize::MAX));
+        rows.truncate(
+            self.limit
+                .unwrap_or(u64::MAX)
+                .try_into()
+                .unwrap_or(usize::MAX),
+        );
         rows
     }
 
     fn builder(&self, table: &Table) -> lakeshore::ScanBuilder {
         let key = |bound: &Bound<Key>| {
-            bound.as_ref().map(|k| cells::batch(&self.key_fields, std::slice::from_ref(&k.0)))
+            bound
+                .as_ref()
+                .map(|k| cells::batch(&self.key_fields, std::slice::from_ref(&k.0)))
         };
-        let mut scan = table.scan().reverse(self.reverse).from(key(&self.from)).to(key(&self.to));
+        let mut scan = table
+            .scan()
+            .reverse(self.reverse)
+            .from(key(&self.from))
+            .to(key(&self.to));
         if let Some(filter) = &self.filter {
             scan = scan.filter(filter.clone());
         }
         if let Some(columns) = &self.select {
-            let names: Vec<&str> = columns.iter().map(|&c| self.fields[c].name().as_str()).collect();
+            let names: Vec<&str> = columns
+                .iter()
+                .map(|&c| self.fields[c].name().as_str())
+                .collect();
             scan = scan.select(&names);
         }
         if let Some(limit) = self.limit {

@@ -129,7 +129,7 @@ impl ScanRun {
     }
 
     fn give(&mut self) -> Result<Option<RecordBatch>> {
-        if self.held_rows == 0 {
+        if self.held_rows == 0 || self.left == 0 {
             return Ok(None);
         }
         let whole = match std::mem::take(&mut self.held).as_slice() {
@@ -138,10 +138,15 @@ impl ScanRun {
                 Error::unsupported(format!("batches of the result do not fit into one: {e}"))
             })?,
         };
-        self.held_rows = 0;
-        let rows = whole.num_rows() as u64;
-        let given = whole.slice(0, rows.min(self.left) as usize);
+        // A file may give more at once, and held rows may add up to more, than a batch takes.
+        let most = (self.request.batch_rows as u64).min(self.left) as usize;
+        let given = whole.slice(0, most.min(whole.num_rows()));
         self.left -= given.num_rows() as u64;
+        self.held_rows = whole.num_rows() - given.num_rows();
+        if self.held_rows > 0 {
+            self.held
+                .push(whole.slice(given.num_rows(), self.held_rows));
+        }
         Ok(Some(given))
     }
 
@@ -265,6 +270,9 @@ impl ScanRun {
             let mut request = self.file_request(&file);
             request.prune = match alone {
                 true => self.request.filter.clone(),
+                // An sstable's bounds leave tombstones out: pruning by them, be it by keys, would
+                // bring back the rows that they delete in other sources.
+                false if file.meta.tombstones > 0 => None,
                 false => key_filter.clone(),
             };
             let glue = file.meta.multi_version && !self.request.reverse;

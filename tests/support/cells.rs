@@ -63,7 +63,9 @@ macro_rules! with_integers {
 }
 
 fn nulls(cells: &[Cell]) -> Option<NullBuffer> {
-    cells.contains(&Cell::Null).then(|| cells.iter().map(|c| *c != Cell::Null).collect())
+    cells
+        .contains(&Cell::Null)
+        .then(|| cells.iter().map(|c| *c != Cell::Null).collect())
 }
 
 fn texts(cells: &[Cell]) -> impl Iterator<Item = Option<&str>> {
@@ -166,7 +168,11 @@ pub fn array(data_type: &DataType, cells: &[Cell]) -> ArrayRef {
             let values = floats(cells).map(|v| v.map(half::f16::from_f64));
             Arc::new(values.collect::<Float16Array>())
         }
-        Float32 => Arc::new(floats(cells).map(|v| v.map(|v| v as f32)).collect::<Float32Array>()),
+        Float32 => Arc::new(
+            floats(cells)
+                .map(|v| v.map(|v| v as f32))
+                .collect::<Float32Array>(),
+        ),
         Float64 => Arc::new(floats(cells).collect::<Float64Array>()),
         Decimal256(..) => {
             let values = cells.iter().map(|c| match c {
@@ -211,7 +217,9 @@ pub fn array(data_type: &DataType, cells: &[Cell]) -> ArrayRef {
         Struct(fields) => Arc::new(structs(fields, cells)),
         Map(entries, sorted) => {
             let (all, lengths) = items(cells);
-            let Struct(fields) = entries.data_type() else { panic!("a map without entries") };
+            let Struct(fields) = entries.data_type() else {
+                panic!("a map without entries")
+            };
             let offsets = OffsetBuffer::<i32>::from_lengths(lengths);
             let all = structs(fields, &all);
             let map = MapArray::try_new(entries.clone(), offsets, all, nulls(cells), *sorted);
@@ -231,7 +239,13 @@ pub fn cells(array: &dyn Array) -> Vec<Cell> {
     let nulls = array.logical_nulls();
     let is_null = |i: usize| nulls.as_ref().is_some_and(|n| n.is_null(i));
     (0..array.len())
-        .map(|i| if is_null(i) { Cell::Null } else { cell(array, i) })
+        .map(|i| {
+            if is_null(i) {
+                Cell::Null
+            } else {
+                cell(array, i)
+            }
+        })
         .collect()
 }
 
@@ -249,9 +263,13 @@ fn cell(array: &dyn Array, i: usize) -> Cell {
         Float16 => Cell::float(array.as_primitive::<Float16Type>().value(i).into()),
         Float32 => Cell::float(array.as_primitive::<Float32Type>().value(i).into()),
         Float64 => Cell::float(array.as_primitive::<Float64Type>().value(i)),
-        Decimal256(..) => {
-            Cell::Int(array.as_primitive::<Decimal256Type>().value(i).to_i128().unwrap())
-        }
+        Decimal256(..) => Cell::Int(
+            array
+                .as_primitive::<Decimal256Type>()
+                .value(i)
+                .to_i128()
+                .unwrap(),
+        ),
         Utf8 => text(array.as_string::<i32>().value(i)),
         LargeUtf8 => text(array.as_string::<i64>().value(i)),
         Binary => raw(array.as_binary::<i32>().value(i)),
@@ -277,7 +295,9 @@ fn cell(array: &dyn Array, i: usize) -> Cell {
 /// The rows of a batch.
 pub fn rows(batch: &RecordBatch) -> Vec<Vec<Cell>> {
     let columns: Vec<Vec<Cell>> = batch.columns().iter().map(|c| cells(c)).collect();
-    (0..batch.num_rows()).map(|i| columns.iter().map(|c| c[i].clone()).collect()).collect()
+    (0..batch.num_rows())
+        .map(|i| columns.iter().map(|c| c[i].clone()).collect())
+        .collect()
 }
 
 /// Rows as a batch with these fields.
@@ -301,7 +321,12 @@ pub fn of_field(field: &Field, random: &mut Random) -> Cell {
 
 fn bits_of(data_type: &DataType) -> (i128, i128) {
     use DataType::*;
-    let digits = |p: u8| (1 - 10i128.pow(u32::from(p.min(37))), 10i128.pow(u32::from(p.min(37))) - 1);
+    let digits = |p: u8| {
+        (
+            1 - 10i128.pow(u32::from(p.min(37))),
+            10i128.pow(u32::from(p.min(37))) - 1,
+        )
+    };
     match data_type {
         Int8 => (i8::MIN.into(), i8::MAX.into()),
         Int16 => (i16::MIN.into(), i16::MAX.into()),
@@ -320,7 +345,20 @@ fn bits_of(data_type: &DataType) -> (i128, i128) {
     }
 }
 
-const WORDS: &[&str] = &["", "a", "ab", "abc", "b", "a\0", "a\0b", "\u{7f}", "é", "日本", "\u{10ffff}", "zz"];
+const WORDS: &[&str] = &[
+    "",
+    "a",
+    "ab",
+    "abc",
+    "b",
+    "a\0",
+    "a\0b",
+    "\u{7f}",
+    "é",
+    "日本",
+    "\u{10ffff}",
+    "zz",
+];
 
 /// A value of a type, not null: small ones, so that they meet, and extremes.
 pub fn value(data_type: &DataType, random: &mut Random, depth: usize) -> Cell {
@@ -350,9 +388,11 @@ pub fn value(data_type: &DataType, random: &mut Random, depth: usize) -> Cell {
             true => Cell::Bytes(vec![0xFF; random.below(4)]),
             false => Cell::Bytes(text(random).into_bytes()),
         },
-        FixedSizeBinary(n) => {
-            Cell::Bytes((0..*n).map(|_| *random.pick(&[0u8, 1, 0x7f, 0xff])).collect())
-        }
+        FixedSizeBinary(n) => Cell::Bytes(
+            (0..*n)
+                .map(|_| *random.pick(&[0u8, 1, 0x7f, 0xff]))
+                .collect(),
+        ),
         List(f) | LargeList(f) => {
             let n = random.below(4);
             Cell::Items((0..n).map(|_| inner(f, random)).collect())
@@ -361,7 +401,11 @@ pub fn value(data_type: &DataType, random: &mut Random, depth: usize) -> Cell {
         Struct(fields) => Cell::Items(fields.iter().map(|f| inner(f, random)).collect()),
         Map(entries, _) => {
             let n = random.below(3);
-            Cell::Items((0..n).map(|_| value(entries.data_type(), random, depth)).collect())
+            Cell::Items(
+                (0..n)
+                    .map(|_| value(entries.data_type(), random, depth))
+                    .collect(),
+            )
         }
         Dictionary(_, values) => value(values, random, depth),
         other => {

@@ -34,7 +34,10 @@ pub struct Key(pub Vec<Cell>);
 impl Ord for Key {
     fn cmp(&self, other: &Self) -> Ordering {
         let pairs = self.0.iter().zip(&other.0);
-        pairs.map(|(a, b)| compare(a, b)).find(|o| o.is_ne()).unwrap_or(Ordering::Equal)
+        pairs
+            .map(|(a, b)| compare(a, b))
+            .find(|o| o.is_ne())
+            .unwrap_or(Ordering::Equal)
     }
 }
 impl PartialOrd for Key {
@@ -167,7 +170,9 @@ pub fn predicate(
     if depth < 3 && random.chance(0.45) {
         let n = random.below(4);
         let mut terms = |random: &mut Random| {
-            (0..n).map(|_| predicate(fields, random, near, depth + 1)).collect()
+            (0..n)
+                .map(|_| predicate(fields, random, near, depth + 1))
+                .collect()
         };
         return match random.below(3) {
             0 => Predicate::And(terms(random)),
@@ -231,13 +236,22 @@ fn literal(cell: &Cell, data_type: &DataType, random: &mut Random) -> Value {
         Cell::Text(t) => Value::Text(t.clone()),
         Cell::Bytes(b) => Value::Binary(match random.chance(0.2) {
             // Another length than a fixed-size column's.
-            true => b.iter().copied().take(random.below(3)).chain([random.below(256) as u8]).collect(),
+            true => b
+                .iter()
+                .copied()
+                .take(random.below(3))
+                .chain([random.below(256) as u8])
+                .collect(),
             false => b.clone(),
         }),
         Cell::Int(v) => match data_type {
             DataType::Decimal32(_, s) | DataType::Decimal64(_, s) | DataType::Decimal128(_, s) => {
                 let scaled = v.saturating_mul(10i128.pow(4 - *s as u32));
-                let scaled = if random.chance(0.3) { scaled + 1 } else { scaled };
+                let scaled = if random.chance(0.3) {
+                    scaled + 1
+                } else {
+                    scaled
+                };
                 match random.below(4) {
                     0 => Value::Int(scaled / UNIT),
                     _ => {
