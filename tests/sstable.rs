@@ -1,6 +1,7 @@
 //! sstables through the module's public API: what is written is read back, whatever the types, the
 //! range and the direction; requests are few; what the log is told is true.
 #![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod support;
 
@@ -8,6 +9,7 @@ use arrow_array::{
     Array, ArrayRef, Float64Array, Int32Array, Int64Array, RecordBatch, StringArray,
 };
 use arrow_schema::{DataType, Field, FieldRef};
+use bytes::Bytes;
 use lakeshore::{
     ErrorKind, Options,
     data::{
@@ -16,10 +18,19 @@ use lakeshore::{
         rows::{Rows, Stamps, Tombstones},
         schema::TableSchema,
     },
-    env::Storage,
-    sstable::read::ScanRequest,
+    env::{AppendFile, BoxFuture, LockGuard, ObjectMeta, ObjectWriter, PutOutcome, Storage},
+    platform::memory::Memory,
+    sstable::{
+        index::{GroupStats, SstableIndex},
+        meta::Ulid,
+        read::ScanRequest,
+        write::SstableWriter,
+    },
 };
-use std::{ops::Bound, sync::Arc};
+use std::{
+    ops::{Bound, Range},
+    sync::{Arc, Mutex},
+};
 use support::{
     random::{Random, seconds, seed},
     sstable::*,
@@ -140,7 +151,7 @@ async fn what_the_log_is_told_is_true() {
         let rows = random_rows(&mut random, &schema, 200, versions);
         let file = File::write(
             &schema,
-            &[rows.clone()],
+            std::slice::from_ref(&rows),
             &small_pieces(&mut random),
             versions.is_none(),
         )
@@ -501,5 +512,144 @@ async fn wide_rows_come_in_small_batches() {
         let found = everything(&reader, request).await.unwrap();
         assert_eq!(found.iter().map(Rows::len).sum::<usize>(), 200);
         assert!(found.iter().all(|r| r.memory_bytes() <= 1 << 20));
+    }
+}
+
+/// A store that notes how large the pieces of an object are.
+#[derive(Debug)]
+struct Pieces {
+    inner: Arc<Memory>,
+    sizes: Arc<Mutex<Vec<usize>>>,
+}
+
+struct PieceWriter {
+    inner: Box<dyn ObjectWriter>,
+    sizes: Arc<Mutex<Vec<usize>>>,
+}
+
+impl ObjectWriter for PieceWriter {
+    fn write<'a>(&'a mut self, chunk: Bytes) -> BoxFuture<'a, lakeshore::Result<()>> {
+        self.sizes.lock().unwrap().push(chunk.len());
+        self.inner.write(chunk)
+    }
+
+    fn finish(self: Box<Self>) -> BoxFuture<'static, lakeshore::Result<()>> {
+        self.inner.finish()
+    }
+}
+
+type Reply<'a, T> = BoxFuture<'a, lakeshore::Result<T>>;
+
+impl Storage for Pieces {
+    fn describe(&self) -> String {
+        self.inner.describe()
+    }
+    fn get<'a>(&'a self, key: &'a str) -> Reply<'a, Option<Bytes>> {
+        self.inner.get(key)
+    }
+    fn get_range<'a>(&'a self, key: &'a str, range: Range<u64>) -> Reply<'a, Option<Bytes>> {
+        self.inner.get_range(key, range)
+    }
+    fn get_suffix<'a>(&'a self, key: &'a str, n: u64) -> Reply<'a, Option<(Bytes, u64)>> {
+        self.inner.get_suffix(key, n)
+    }
+    fn put<'a>(&'a self, key: &'a str, body: Bytes) -> Reply<'a, ()> {
+        self.inner.put(key, body)
+    }
+    fn put_if_absent<'a>(&'a self, key: &'a str, body: Bytes) -> Reply<'a, PutOutcome> {
+        self.inner.put_if_absent(key, body)
+    }
+    fn create<'a>(&'a self, key: &'a str) -> Reply<'a, Box<dyn ObjectWriter>> {
+        Box::pin(async move {
+            let inner = self.inner.create(key).await?;
+            let sizes = self.sizes.clone();
+            Ok(Box::new(PieceWriter { inner, sizes }) as Box<dyn ObjectWriter>)
+        })
+    }
+    fn list<'a>(&'a self, prefix: &'a str, after: Option<&'a str>) -> Reply<'a, Vec<ObjectMeta>> {
+        self.inner.list(prefix, after)
+    }
+    fn delete<'a>(&'a self, key: &'a str) -> Reply<'a, ()> {
+        self.inner.delete(key)
+    }
+    fn append<'a>(&'a self, key: &'a str) -> Reply<'a, Box<dyn AppendFile>> {
+        self.inner.append(key)
+    }
+    fn lock<'a>(&'a self, name: &'a str) -> Reply<'a, Box<dyn LockGuard>> {
+        self.inner.lock(name)
+    }
+}
+
+#[tokio::test]
+async fn finished_row_groups_leave_memory_at_once() {
+    let sizes = Arc::new(Mutex::new(Vec::new()));
+    let storage: Arc<dyn Storage> = Arc::new(Pieces {
+        inner: Memory::new(),
+        sizes: sizes.clone(),
+    });
+    let options = Options::default();
+    let id = Ulid([1; 16]);
+    let mut writer = SstableWriter::create(&storage, TABLE, id, kv_schema(), &options, true)
+        .await
+        .unwrap();
+    for i in 0..20 {
+        writer
+            .write(&kv_rows(i * 10_000..(i + 1) * 10_000))
+            .await
+            .unwrap();
+        let written: usize = sizes.lock().unwrap().iter().sum();
+        let held = writer.estimated_bytes() - written;
+        assert!(held < 2 << 20, "{held} bytes held after {i} batches");
+    }
+    let estimate = writer.estimated_bytes();
+    let meta = writer.finish().await.unwrap();
+    let sizes = sizes.lock().unwrap();
+    assert_eq!(sizes.iter().sum::<usize>() as u64, meta.bytes);
+    assert!(
+        sizes.len() > 5 && sizes.iter().all(|s| *s < 2 << 20),
+        "{sizes:?}"
+    );
+    // Good enough to split by.
+    let wrong = estimate.abs_diff(meta.bytes as usize);
+    assert!(
+        wrong < meta.bytes as usize / 10,
+        "{estimate} against {}",
+        meta.bytes
+    );
+}
+
+#[test]
+fn a_hostile_index_is_corrupt_or_harmless() {
+    let seed = seed();
+    let mut random = Random::new(seed);
+    let mut index = SstableIndex::new(2);
+    let pages: [&[u8]; 3] = [b"PAR1", b"page one", b"page two"];
+    pages.iter().for_each(|page| index.push_region(page));
+    for group in 0..3u8 {
+        index.push_block(Some(&[group, 9]), &[group + 1, 0, 7]);
+        index.push_block(Some(&[group + 1, 1]), &[group + 1, 5, 7]);
+        index.end_group(3, GroupStats::default());
+    }
+    let good = index.encode();
+    assert_eq!(SstableIndex::decode("x", 0, &good).unwrap(), index);
+    assert!(index.check("x", 4, b"page onepage two").is_ok());
+    let time = seconds(1);
+    while time.left() {
+        let mut bad = good.clone();
+        for _ in 0..1 + random.below(3) {
+            let at = random.below(bad.len());
+            bad[at] = *random.pick(&[0, 1, 0x7F, 0x80, 0xFF]);
+        }
+        if random.chance(0.3) {
+            bad.truncate(random.below(bad.len()));
+        }
+        match SstableIndex::decode("x", 100, &bad) {
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Corrupt, "SEED={seed}"),
+            Ok(index) => {
+                let _ = index.check("x", 4, b"page onepage two");
+                let _ = index.check("x", 5, b"");
+                index.select(&KeyRange::only(vec![2, 3]), random.chance(0.5));
+            }
+        }
     }
 }

@@ -1,5 +1,6 @@
 //! Damage to an sstable is found, with its place; never wrong rows, never a panic.
 #![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::unwrap_used)]
 
 mod support;
 
