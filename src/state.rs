@@ -6,11 +6,12 @@ use crate::{
     data::rows::Rows,
     error::Result,
     log::{
-        edit::{SessionId, TableId},
+        edit::TableId,
         version::{LiveFile, TableEntry, Version},
     },
     memtable::Memtable,
     merge::Keep,
+    wal::SessionId,
 };
 use std::{collections::BTreeMap, sync::Arc};
 

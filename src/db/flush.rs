@@ -4,13 +4,16 @@
 use super::Inner;
 use crate::{
     error::Result,
-    flush::{Target, write_seals},
+    flush::{Flushed, Target, write_seals},
+    log::{edit::Edit, version::Version},
     state::State,
 };
 use std::sync::{Arc, atomic::Ordering};
 
 impl Inner {
-    /// After a commit: seal at the bounds, and keep the log's tail short (PROTOCOL N3).
+    /// After a commit: seal at the bounds. Without a WAL each commit is a record, so the log's tail
+    /// is kept short here, too (PROTOCOL N3); with one, only flushes make records, and a commit must
+    /// not wait for the object store.
     pub(super) async fn after_commit(self: &Arc<Self>) {
         if self.seal_due() {
             let sealed = self.change_state(|state| Ok(state.sealed()));
@@ -18,7 +21,7 @@ impl Inner {
                 self.start_flush();
             }
         }
-        if self.checkpoint_due().await {
+        if self.wal.is_none() && self.checkpoint_due().await {
             let outcome = self.checkpoint_now().await;
             self.counts.maintenance(outcome);
         }
@@ -65,21 +68,37 @@ impl Inner {
         self.counts.flushing.fetch_add(1, Ordering::AcqRel);
         let written = write_seals(target, &state).await;
         let outcome = match written {
-            Ok(Some(flushed)) => {
-                let edits = flushed.edits;
-                let generation = flushed.generation;
-                let swap = |state: &State, version, _| state.flushed(generation, version);
-                let committed = self.commit_record_with(|_| Ok(edits.clone()), swap).await;
-                committed.map(|_| self.counts.flushed(flushed.rows))
-            }
+            Ok(Some(flushed)) => self.publish(flushed).await,
             Ok(None) => Ok(()),
             Err(e) => Err(e),
         };
         self.counts.flushing.fetch_sub(1, Ordering::AcqRel);
         outcome?;
-        if self.dead_wal_is_large().await {
+        if self.checkpoint_due().await || self.dead_wal_is_large().await {
             self.checkpoint_locked().await?;
         }
+        Ok(())
+    }
+
+    /// Commits the record of a flush and drops its seals in the same swap. A record of an earlier
+    /// attempt may have landed late: then the floors say so and nothing is uploaded twice
+    /// (PROTOCOL W3).
+    async fn publish(&self, flushed: Flushed) -> Result<()> {
+        let Flushed {
+            generation,
+            edits,
+            rows,
+        } = flushed;
+        let plan = |version: &Version| match already_in(version, &edits) {
+            true => Ok(Vec::new()),
+            false => Ok(edits.clone()),
+        };
+        let swap = |state: &State, version, _| state.flushed(generation, version);
+        let state = self.commit_record_with(plan, swap).await?;
+        if state.seals.iter().any(|s| s.generation <= generation) {
+            self.change_state(|state| state.flushed(generation, state.version.clone()))?;
+        }
+        self.counts.flushed(rows);
         Ok(())
     }
 
@@ -125,4 +144,21 @@ impl Inner {
         }
         Ok(())
     }
+}
+
+/// Whether every floor a flush would raise is there already.
+fn already_in(version: &Version, edits: &[Edit]) -> bool {
+    let mut floors = 0;
+    let all = edits.iter().all(|edit| match edit {
+        Edit::InlineFloor { to, .. } => {
+            floors += 1;
+            *to <= version.inline_floor
+        }
+        Edit::WalFloor { session, frame } => {
+            floors += 1;
+            *frame <= version.wal_floor(session)
+        }
+        _ => true,
+    });
+    all && floors > 0
 }

@@ -20,13 +20,12 @@ use crate::{
     error::{Error, Result},
     log::{
         edit::Edit,
-        record::DatabaseId,
         store::{LogStore, Tail},
     },
     options::Options,
     scan::readers::Readers,
     state::State,
-    wal::WalWriter,
+    wal::{DatabaseId, WalWriter},
 };
 use commit::Queue;
 use std::sync::{

@@ -7,14 +7,13 @@ use crate::{
     error::{Error, Result},
     merge::Kind,
     sstable::meta::{ColumnStats, SstableMeta, Ulid},
+    wal::SessionId,
 };
 use bytes::Bytes;
 use std::sync::Arc;
 
 /// Number of a table, given once and never reused.
 pub type TableId = u32;
-/// Names one WAL open (PROTOCOL W1).
-pub type SessionId = [u8; 16];
 
 /// One change of the database.
 #[derive(Clone, Debug, PartialEq)]

@@ -7,14 +7,12 @@ use super::{
     codec::{Decoder, Encoder},
     edit::{Edit, decode_edit, encode_edit},
 };
-use crate::error::Result;
+use crate::{error::Result, wal::DatabaseId};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
 /// Identity of a record: SHA-256 of its bytes (PROTOCOL N2).
 pub type Digest = [u8; 32];
-/// Names a database; made by its first record.
-pub type DatabaseId = [u8; 16];
 
 const MAGIC: &[u8; 4] = b"LKRC";
 

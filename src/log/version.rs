@@ -2,14 +2,15 @@
 //! is pure and checks the chain (PROTOCOL N1 `prev`), so that a bad record changes nothing.
 
 use super::{
-    edit::{Edit, SessionId, Settings, TableId},
-    record::{DatabaseId, Digest, Record, record_key},
+    edit::{Edit, Settings, TableId},
+    record::{Digest, Record, record_key},
 };
 use crate::{
     data::schema::TableSchema,
     error::{Error, Result},
     merge::Kind,
     sstable::meta::{SstableMeta, Ulid},
+    wal::{DatabaseId, SessionId},
 };
 use bytes::Bytes;
 use std::{
