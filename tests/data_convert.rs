@@ -378,6 +378,21 @@ fn structs_go_by_name_and_lose_nothing() {
 }
 
 #[test]
+fn bytes_of_fixed_size_become_any_bytes_and_back() {
+    for_seeds(Time::from_millis(300), |_, random| {
+        let fixed = random_array(random, &FixedSizeBinary(3), 12, 20).slice(2, 10);
+        for to in [Binary, LargeBinary] {
+            same(fixed.clone(), &to);
+            same(convert(&fixed, &to, "c").unwrap(), &FixedSizeBinary(3));
+        }
+    });
+    let two = array(BinaryArray::from(vec![b"abc".as_slice(), b"ab"]));
+    refused(two, &FixedSizeBinary(3), &["row 1", "2 bytes"]);
+    let text = array(StringArray::from(vec!["abc"]));
+    refused(text, &Binary, &["utf8", "binary"]);
+}
+
+#[test]
 fn nulls_of_no_type_become_nulls_of_any() {
     for data_type in key_types() {
         let made = convert(&array(NullArray::new(3)), &data_type, "c").unwrap();

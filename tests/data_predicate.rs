@@ -11,7 +11,7 @@ use lakeshore::{
     ErrorKind,
     data::{
         key::{encode_keys, encode_value},
-        predicate::{Bounds, CompareOp, Predicate, Value},
+        predicate::{BoundPredicate, Bounds, CompareOp, Node, Predicate, Value},
         schema::TableSchema,
     },
 };
@@ -396,6 +396,17 @@ fn filters_agree_with_sql_row_by_row_and_never_prune_a_match() {
                     "row {row} of {p:?}\nbound {bound:?}\n{:?}",
                     table.batch.slice(row, 1)
                 );
+            }
+            // `bind` pushes `not` down; filters built by hand may have it anywhere.
+            let not = BoundPredicate {
+                root: Node::Not(Box::new(bound.root.clone())),
+            };
+            let not_bits = not.evaluate(&table.batch, &all).unwrap();
+            let not_may = not.may_match(&|c| stats[c].clone());
+            for row in 0..rows {
+                let expected = interpret(&p, &table.batch, row) == Some(false);
+                assert_eq!(not_bits.value(row), expected, "row {row} of not {p:?}");
+                assert!(not_may || !expected, "a match was pruned by {not:?}");
             }
             // Only the columns it names, in another order.
             let mut columns = bound.columns();
