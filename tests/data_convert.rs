@@ -1,5 +1,6 @@
 //! Conversions: the same values in another representation, or an error; and types as text.
 #![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/data.rs"]
 mod support;

@@ -1,5 +1,6 @@
 //! Intake: Arrow IPC as real writers send it, what tables refuse, and bytes that mean harm.
 #![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/data.rs"]
 mod support;

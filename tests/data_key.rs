@@ -1,5 +1,6 @@
 //! Keys: the encoding orders as the values do, for all key types and composites of them.
 #![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/data.rs"]
 mod support;

@@ -1,5 +1,6 @@
 //! Filters: held against a row-by-row interpreter of SQL's three-valued logic, over random tables.
 #![cfg(not(target_arch = "wasm32"))]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 #[path = "support/data.rs"]
 mod support;
