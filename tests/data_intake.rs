@@ -249,7 +249,7 @@ fn every_key_type_can_be_a_key_of_what_is_sent() {
                 TableSchema::new(vec![field("id", data_type.clone(), false)], &["id"]).unwrap();
             let column = random_array(random, &data_type, 9, 0);
             let batch = RecordBatch::try_new(table.user().clone(), vec![column]).unwrap();
-            let bytes = write_ipc(table.user(), &[batch.clone()]).unwrap();
+            let bytes = write_ipc(table.user(), std::slice::from_ref(&batch)).unwrap();
             assert_eq!(read(bytes, &table).unwrap(), vec![batch]);
         }
     });
@@ -272,7 +272,7 @@ fn send(columns: Vec<(&str, ArrayRef)>) -> Result<Vec<RecordBatch>> {
         columns.into_iter().map(|(n, c)| (n.to_string(), c, true)),
     )
     .unwrap();
-    let bytes = write_ipc(&batch.schema(), &[batch.clone()]).unwrap();
+    let bytes = write_ipc(&batch.schema(), std::slice::from_ref(&batch)).unwrap();
     let result = read(bytes, &people());
     let direct = read_batch(&batch, &people(), Mode::Upsert, &limits());
     assert_eq!(result.is_ok(), direct.is_ok());
@@ -332,7 +332,7 @@ fn what_does_not_fit_the_table_is_invalid_and_named() {
         read_batch(&twice, &people(), Mode::Upsert, &limits()),
         &["\"id\"", "twice"],
     );
-    let bytes = write_ipc(&twice.schema(), &[twice.clone()]).unwrap();
+    let bytes = write_ipc(&twice.schema(), std::slice::from_ref(&twice)).unwrap();
     invalid(read(bytes, &people()), &["\"id\"", "twice"]);
 }
 
@@ -356,7 +356,7 @@ fn limits_are_kept_and_named() {
         rows: 10,
     };
     let check = |batch: &RecordBatch, limits: &Limits| {
-        let bytes = Bytes::from(write_ipc(&batch.schema(), &[batch.clone()]).unwrap());
+        let bytes = Bytes::from(write_ipc(&batch.schema(), std::slice::from_ref(batch)).unwrap());
         read_ipc(&bytes, &table, Mode::Upsert, limits)
     };
     let fits = with(1, text(&[Some(&"x".repeat(100))]));

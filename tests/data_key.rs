@@ -53,7 +53,7 @@ fn every_key_type_is_encoded_by_value_as_by_column() {
     for_seeds(Duration::from_millis(500), |_, random| {
         for data_type in key_types() {
             let column = random_array(random, &data_type, 20, 0);
-            let keys = encode_keys(&[column.clone()]).unwrap();
+            let keys = encode_keys(std::slice::from_ref(&column)).unwrap();
             for row in 0..20 {
                 let value = encode_value(&column, row).unwrap().unwrap();
                 assert_eq!(value, keys.get(row), "{data_type}");
