@@ -12,7 +12,7 @@ import { setup } from "./setup.mjs";
 const wasmTarget = "wasm32-unknown-unknown";
 const long = process.argv.includes("--long");
 const only = process.argv.find((a) => a.startsWith("--only="))?.slice("--only=".length) ?? "";
-const env = long ? { LAKESHORE_TEST_LONG: "1" } : {};
+const env = long ? { LAKESHORE_TEST_LONG: "1", TEST_SECONDS: process.env.TEST_SECONDS ?? "60" } : {};
 const npx = (tool, ...args) => run(process.execPath, [`node_modules/${tool}`, ...args]);
 const cargo = (...args) => run("cargo", args, { env });
 const nodeTests = () =>

@@ -13,7 +13,7 @@ const options = { walSegmentBytes: 8192, sealBatches: 7, memtableLimitBytes: 8 *
 test("nothing acknowledged is lost to SIGKILL, and batches are whole or absent", async (t) => {
   const path = temporary(t);
   const next = random();
-  await inNewProcess("write", { path, options, from: 0, to: 1 });
+  await inNewProcess("write", { path, options, rows, from: 0, to: 1 });
   let first = 1;
   let inside = 0;
   for (let kill = 0; kill < kills; kill++) {

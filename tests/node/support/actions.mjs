@@ -45,13 +45,13 @@ export function model(count, rows) {
 }
 
 /** Writes batches `from` to before `to`; flushes after some; ends with or without close. */
-export async function write({ path, options, from, to, flushAfter = [], flushEach = false, end = "close" }) {
+export async function write({ path, options, from, to, rows: size, flushAfter = [], flushEach = false, end = "close" }) {
   const db = await openAt(path, options);
   const rows = await db.table("rows", table);
   const timestamps = [];
   for (let n = from; n < to; n++) {
-    timestamps.push((await rows.ingest(batchRows(n))).timestamp);
-    const deletes = batchDeletes(n);
+    timestamps.push((await rows.ingest(batchRows(n, size))).timestamp);
+    const deletes = batchDeletes(n, size);
     if (deletes.length > 0) timestamps.push((await rows.delete(deletes)).timestamp);
     if (flushEach || flushAfter.includes(n)) await db.flush();
   }
