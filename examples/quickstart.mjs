@@ -50,8 +50,11 @@ async function reopened(directory, work) {
 async function ingest(db) {
   const table = await db.table("flights", flightsTable);
   const start = performance.now();
+  let shown = 0;
   const show = ({ rows }) => {
-    if (rows % 200_000 === 0) console.log(`ingested ${rows.toLocaleString("en")} flights, ${since(start)}`);
+    if (rows < ingested && rows < shown + 100_000) return;
+    shown = rows;
+    console.log(`ingested ${rows.toLocaleString("en")} flights, ${since(start)}`);
   };
   await table.ingest(flightsIPC({ to: ingested }), { onProgress: show });
   const { flushes, wasmMemoryBytes } = db.stats();
