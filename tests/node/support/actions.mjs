@@ -45,7 +45,16 @@ export function model(count, rows) {
 }
 
 /** Writes batches `from` to before `to`; flushes after some; ends with or without close. */
-export async function write({ path, options, from, to, rows: size, flushAfter = [], flushEach = false, end = "close" }) {
+export async function write({
+  path,
+  options,
+  from,
+  to,
+  rows: size,
+  flushAfter = [],
+  flushEach = false,
+  end = "close",
+}) {
   const db = await openAt(path, options);
   const rows = await db.table("rows", table);
   const timestamps = [];
