@@ -4,7 +4,7 @@
 
 use crate::{
     data::{
-        key::KeyRange,
+        key::{KeyRange, fixed_width},
         predicate::{BoundPredicate, Bounds},
         rows::Rows,
         schema::TableSchema,
@@ -186,6 +186,12 @@ fn may_hold_result(group: &Group, request: &ScanRequest, schema: &TableSchema) -
     filter.may_match(&|column| {
         let id = schema.column_ids().get(column)?;
         let stats = file.meta.columns.iter().find(|c| c.column_id == *id)?;
+        // Bounds of a file written before the column was widened have another width: no pruning.
+        let width = fixed_width(schema.user().field(column).data_type());
+        let bounds = [&stats.min, &stats.max].into_iter().flatten();
+        if width.is_some_and(|w| bounds.clone().any(|b| b.len() != w)) {
+            return None;
+        }
         Some(Bounds {
             min: stats.min.clone(),
             max: stats.max.clone(),

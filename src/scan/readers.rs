@@ -14,8 +14,8 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// Most footers kept, in bytes as stored (in memory they are some times that).
-const MAX_FOOTER_BYTES: u64 = 2 * 1024 * 1024;
+/// Most bytes of memory that open readers hold: indexes and bloom filters.
+const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// Open sstables.
 #[derive(Debug)]
@@ -29,7 +29,6 @@ pub struct Readers {
 struct Open {
     readers: HashMap<(Ulid, u32), (u64, Arc<SstableReader>)>,
     clock: u64,
-    bytes: u64,
 }
 
 impl Readers {
@@ -69,7 +68,7 @@ impl Readers {
         )
         .await?;
         let reader = Arc::new(reader);
-        self.keep(name, file.meta.footer_bytes, reader.clone());
+        self.keep(name, reader.clone());
         Ok(reader)
     }
 
@@ -82,23 +81,29 @@ impl Readers {
         Some(reader.clone())
     }
 
-    fn keep(&self, name: (Ulid, u32), bytes: u64, reader: Arc<SstableReader>) {
+    fn keep(&self, name: (Ulid, u32), reader: Arc<SstableReader>) {
         let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
         open.clock += 1;
         let clock = open.clock;
-        if open.readers.insert(name, (clock, reader)).is_none() {
-            open.bytes += bytes;
-        }
-        while open.bytes > MAX_FOOTER_BYTES && open.readers.len() > 1 {
+        open.readers.insert(name, (clock, reader));
+        // A reader grows when it fetches its bloom filter, so sizes are asked for each time.
+        while open.readers.len() > 1 && open.bytes() > MAX_BYTES {
             let oldest = open
                 .readers
                 .iter()
                 .min_by_key(|(_, (used, _))| *used)
                 .map(|(n, _)| *n);
-            let Some((_, gone)) = oldest.and_then(|n| open.readers.remove(&n)) else {
-                break;
-            };
-            open.bytes = open.bytes.saturating_sub(gone.meta().footer_bytes);
+            let Some(oldest) = oldest else { break };
+            open.readers.remove(&oldest);
         }
+    }
+}
+
+impl Open {
+    fn bytes(&self) -> usize {
+        self.readers
+            .values()
+            .map(|(_, reader)| reader.memory_bytes())
+            .sum()
     }
 }

@@ -17,6 +17,9 @@ use arrow_schema::{Schema, SchemaRef};
 use arrow_select::{concat::concat_batches, filter::filter_record_batch};
 use std::{collections::VecDeque, sync::Arc};
 
+/// However many files are merged, each is read in pieces of at least this, in bytes.
+const MIN_READ_BYTES: u64 = 256 * 1024;
+
 /// A running scan.
 pub struct ScanRun {
     table: Arc<TableState>,
@@ -256,6 +259,8 @@ impl ScanRun {
         let count = rows.len() + files.len();
         let mut merge = Merge::new(count, keep, self.request.reverse, false);
         let mut sources: Vec<Option<FileSource>> = Vec::with_capacity(count);
+        // Each open file reads ahead: together they stay within what one may.
+        let share = self.readers.options().read_bytes / files.len().max(1) as u64;
         let key_filter = self
             .request
             .filter
@@ -276,6 +281,7 @@ impl ScanRun {
                 false => key_filter.clone(),
             };
             let glue = file.meta.multi_version && !self.request.reverse;
+            let reader = reader.with_read_bytes(share.max(MIN_READ_BYTES));
             sources.push(Some(FileSource {
                 scan: reader.scan(request),
                 glue,
