@@ -266,11 +266,18 @@ impl World {
         let expected = query.expected(self);
         let scan = query.start(&self.table);
         let found = drain(scan, query.batch_rows.unwrap_or(self.options.batch_rows)).await;
-        assert!(
-            expected == found,
-            "{}\nexpected {expected:?}\nfound    {found:?}",
-            told()
-        );
+        if expected != found {
+            let again = drain(query.start(&self.table), usize::MAX).await;
+            let all: Vec<Row> = drain(self.table.scan().stream().unwrap(), usize::MAX).await;
+            let model: Vec<Row> = self.model.values().cloned().collect();
+            panic!(
+                "{}\nexpected {expected:?}\nfound    {found:?}\nagain right: {}; all right: {}; {:?}",
+                told(),
+                again == expected,
+                all == model,
+                self.db.stats()
+            );
+        }
         if random.chance(0.3) {
             let count = query.builder(&self.table).count().await.unwrap();
             assert_eq!(count, expected.len() as u64, "count: {}", told());

@@ -59,6 +59,7 @@ impl Inner {
     /// Flushes all seals: sstables, then the record, then the swap (DESIGN promise 4).
     async fn flush_seals(&self) -> Result<()> {
         let _one = self.maintenance.lock().await;
+        self.check_not_ended()?;
         let state = self.state();
         let target = Target {
             storage: &self.data,
@@ -123,6 +124,7 @@ impl Inner {
             self.flush_all().await?;
         }
         let _one = self.maintenance.lock().await;
+        self.check_not_ended()?;
         self.checkpoint_locked().await
     }
 

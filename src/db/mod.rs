@@ -57,6 +57,9 @@ struct Inner {
     readers: Arc<Readers>,
     lock: Mutex<Option<Box<dyn LockGuard>>>,
     closed: AtomicBool,
+    /// Set under `maintenance` at the end of `close`. A flush that ran after it would upload rows
+    /// that the next handle replays from the WAL, perhaps above that handle's newer ones.
+    ended: AtomicBool,
     counts: stats::Counts,
 }
 
@@ -188,6 +191,14 @@ impl Inner {
         }
     }
 
+    /// Whether flushes and checkpoints may still begin; asked while holding `maintenance`.
+    fn check_not_ended(&self) -> Result<()> {
+        match self.ended.load(Ordering::Acquire) {
+            true => Err(Error::closed()),
+            false => Ok(()),
+        }
+    }
+
     fn random<const N: usize>(&self) -> [u8; N] {
         let mut bytes = [0; N];
         self.runtime.random(&mut bytes);
@@ -198,6 +209,7 @@ impl Inner {
         let first = !self.closed.swap(true, Ordering::AcqRel);
         self.drain_queue().await;
         let _maintenance = self.maintenance.lock().await;
+        self.ended.store(true, Ordering::Release);
         let synced = match &self.wal {
             Some(wal) if first => wal.lock().await.close().await,
             _ => Ok(()),

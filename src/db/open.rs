@@ -71,6 +71,7 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
             readers,
             lock: Mutex::new(lock),
             closed: AtomicBool::new(false),
+            ended: AtomicBool::new(false),
             counts: Counts::default(),
         }),
     })
