@@ -11,11 +11,12 @@ use lakeshore::{
     Db, Env, Options, Scan, SyncPolicy, Table,
     data::{intake::write_ipc, predicate::Predicate, schema::TableSchema},
     env::Runtime,
-    platform::{memory::Memory, native::TokioRuntime},
+    platform::memory::Memory,
 };
 use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 use support::{
     cells::{self, Cell},
+    late::Late,
     query::{self, Key},
     random::{Random, seconds, seed},
 };
@@ -127,7 +128,7 @@ impl World {
         let fields = schema.user().fields().clone();
         let data = Memory::new();
         let wal = random.chance(0.5).then(Memory::new);
-        let runtime: Arc<dyn Runtime> = TokioRuntime::current().unwrap();
+        let runtime = Late::new(random.next(), *random.pick(&[0, 3, 20]));
         let options = options(random);
         let env = Env {
             data: data.clone(),

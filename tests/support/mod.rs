@@ -13,6 +13,7 @@ pub mod cells;
 pub mod conformance;
 pub mod crash;
 pub mod engine;
+pub mod late;
 pub mod query;
 pub mod random;
 pub mod sstable;
