@@ -82,6 +82,13 @@ pub async fn get(table: &Table, id: i64) -> lakeshore::Result<Option<Row>> {
     Ok(found)
 }
 
+/// The rows of a batch of all columns.
+pub fn unpack(batch: &RecordBatch) -> Vec<(i64, Row)> {
+    let mut rows = Vec::new();
+    add(batch, &mut |id, row| rows.push((id, row)));
+    rows
+}
+
 fn add(batch: &RecordBatch, each: &mut dyn FnMut(i64, Row)) {
     let ids = batch
         .column(0)
