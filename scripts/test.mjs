@@ -23,7 +23,7 @@ const nodeTests = () =>
 const steps = [
   ["rust format", () => cargo("fmt", "--check")],
   ["typescript format", () => npx("prettier/bin/prettier.cjs", "--check", ...formatted)],
-  ["clippy native", () => cargo("clippy", "-q", "--all-targets", "--", "-D", "warnings")],
+  ["clippy native", () => clippyNative()],
   ["clippy wasm32", () => cargo("clippy", "-q", "--lib", "--target", wasmTarget, "--", "-D", "warnings")],
   ["clippy wasm32 js", () => clippyJs()],
   ["rust tests", () => cargo("test", "-q"), countRust],
@@ -36,8 +36,16 @@ const steps = [
 const always = new Set(["build"]);
 const formatted = ["js/src", "scripts", "tests/node", "examples", "package.json", "tsconfig.json"];
 
+/** Tests may unwrap, panic and read clocks, in their helpers, too; the crate may not. */
+async function clippyNative() {
+  const allowed = ["unwrap_used", "expect_used", "panic", "disallowed_methods"];
+  const allow = allowed.flatMap((lint) => ["-A", `clippy::${lint}`]);
+  await cargo("clippy", "-q", "--lib", "--", "-D", "warnings");
+  await cargo("clippy", "-q", "--all-targets", "--", "-D", "warnings", ...allow);
+}
+
 function clippyJs() {
-  const features = ["--lib", "--tests", "--features", "js", "--target", wasmTarget];
+  const features = ["--lib", "--test", "wasm*", "--features", "js", "--target", wasmTarget];
   return cargo("clippy", "-q", ...features, "--", "-D", "warnings");
 }
 

@@ -182,10 +182,10 @@ impl Gather {
 
     fn gather_stamps(&self) -> Stamps {
         let mut used = self.stretches.iter().map(|s| &self.pieces[s.piece].stamps);
-        if let Some(Stamps::All(first)) = used.next() {
-            if used.all(|s| matches!(s, Stamps::All(ts) if ts == first)) {
-                return Stamps::All(*first);
-            }
+        if let Some(Stamps::All(first)) = used.next()
+            && used.all(|s| matches!(s, Stamps::All(ts) if ts == first))
+        {
+            return Stamps::All(*first);
         }
         let values: Vec<i64> = self
             .rows()

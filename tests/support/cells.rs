@@ -361,6 +361,7 @@ const WORDS: &[&str] = &[
 ];
 
 /// A value of a type, not null: small ones, so that they meet, and extremes.
+#[allow(clippy::only_used_in_recursion)]
 pub fn value(data_type: &DataType, random: &mut Random, depth: usize) -> Cell {
     use DataType::*;
     let text = |random: &mut Random| match random.below(3) {

@@ -28,6 +28,7 @@ impl std::fmt::Debug for Seeded {
 
 impl Late {
     /// Tasks begin up to `most` turns late.
+    #[allow(clippy::new_ret_no_self)]
     pub fn new(seed: u64, most: usize) -> Arc<dyn Runtime> {
         Arc::new(Self {
             tokio: TokioRuntime::current().unwrap(),
