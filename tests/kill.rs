@@ -214,7 +214,7 @@ async fn check(directory: &Path, acked: &BTreeSet<i64>, seed: u64, kill: usize) 
     for i in &present {
         let found = content.range(i * ROWS..(i + 1) * ROWS);
         let wanted = engine::rows(i * ROWS, (i + 1) * ROWS, *i as i32);
-        let whole = found.map(|(k, v)| (*k, v.clone())).eq(wanted.into_iter());
+        let whole = found.map(|(k, v)| (*k, v.clone())).eq(wanted);
         assert!(whole, "kill {kill}: batch {i} is not whole, SEED={seed}");
     }
     db.close().await.unwrap();
