@@ -55,7 +55,6 @@ struct Source {
     /// Every row of the batch is the only version of its key here and survives if no other source
     /// has the key: whole stretches go through at once.
     plain: bool,
-    prefix: u64,
 }
 
 /// The merge.
@@ -63,11 +62,15 @@ pub struct Merge {
     sources: Vec<Source>,
     /// Sources with rows, by head key: the next to give first.
     order: Vec<usize>,
+    /// By source: the first bytes of its head key, side by side, so that they stay in the cache.
+    prefixes: Vec<u128>,
     unfed: VecDeque<usize>,
     keep: Keep,
     reverse: bool,
     out: Gather,
     group: Vec<(i64, usize, usize)>,
+    /// Scratch of `resolve`.
+    taken: Vec<usize>,
 }
 
 impl Merge {
@@ -81,16 +84,17 @@ impl Merge {
             end: 0,
             finished: false,
             plain: false,
-            prefix: 0,
         };
         Self {
             sources: (0..sources).map(|_| source()).collect(),
             order: Vec::with_capacity(sources),
+            prefixes: vec![0; sources],
             unfed: (0..sources).collect(),
             keep,
             reverse,
             out: Gather::new(keys, reverse),
             group: Vec::new(),
+            taken: Vec::new(),
         }
     }
 
@@ -106,13 +110,7 @@ impl Merge {
         }
         self.unfed.retain(|s| *s != source);
         let piece = self.out.add_piece(&rows);
-        let plain = match (&rows.stamps, self.keep) {
-            (Stamps::All(ts), Keep::Visible { as_of }) => {
-                *ts <= as_of && matches!(rows.tombstones, Tombstones::None)
-            }
-            (Stamps::All(_), _) => true,
-            (Stamps::Each(_), _) => false,
-        };
+        let plain = is_plain(&rows, self.keep);
         let s = &mut self.sources[source];
         (s.at, s.end, s.piece, s.plain) = (0, rows.len(), piece, plain);
         s.rows = Some(rows);
@@ -200,7 +198,9 @@ impl Merge {
         while sharing < self.order.len() && self.heads_equal(first, self.order[sharing]) {
             sharing += 1;
         }
-        let taken: Vec<usize> = self.order.drain(..sharing).collect();
+        let mut taken = std::mem::take(&mut self.taken);
+        taken.clear();
+        taken.extend(self.order.drain(..sharing));
         for &source in &taken {
             self.take_versions(source);
         }
@@ -208,9 +208,10 @@ impl Merge {
         self.group.sort_by_key(|(ts, ..)| std::cmp::Reverse(*ts));
         self.group.dedup_by_key(|(ts, ..)| *ts);
         self.keep_survivors();
-        for source in taken {
+        for &source in &taken {
             self.after_advance(source);
         }
+        self.taken = taken;
     }
 
     fn take_versions(&mut self, source: usize) {
@@ -280,8 +281,7 @@ impl Merge {
 
     /// Puts a source with rows where its head belongs. Ties go by source number, for a stable order.
     fn place(&mut self, source: usize) {
-        let prefix = key_prefix(self.head(source));
-        self.sources[source].prefix = prefix;
+        self.prefixes[source] = key_prefix(self.head(source));
         let position =
             self.order
                 .partition_point(|&other| match self.compare_heads(other, source) {
@@ -302,23 +302,43 @@ impl Merge {
     }
 
     fn heads_equal(&self, a: usize, b: usize) -> bool {
-        self.sources[a].prefix == self.sources[b].prefix && self.head(a) == self.head(b)
+        self.prefixes[a] == self.prefixes[b] && self.head(a) == self.head(b)
     }
 
     /// The order in which heads are given out.
     fn compare_heads(&self, a: usize, b: usize) -> Ordering {
-        let order = (self.sources[a].prefix.cmp(&self.sources[b].prefix))
-            .then_with(|| self.head(a).cmp(self.head(b)));
+        let order =
+            (self.prefixes[a].cmp(&self.prefixes[b])).then_with(|| self.head(a).cmp(self.head(b)));
         if self.reverse { order.reverse() } else { order }
     }
 }
 
-/// The first eight bytes, so that most comparisons touch no key memory.
-pub(crate) fn key_prefix(key: &[u8]) -> u64 {
-    let mut bytes = [0u8; 8];
-    let n = key.len().min(8);
-    bytes[..n].copy_from_slice(&key[..n]);
-    u64::from_be_bytes(bytes)
+/// Whether every row is the only version of its key in `rows` and survives if no other source has
+/// the key. Looking at all keys once is far cheaper than resolving them one by one.
+fn is_plain(rows: &Rows, keep: Keep) -> bool {
+    let seen = |as_of: i64| match &rows.stamps {
+        Stamps::All(ts) => *ts <= as_of,
+        Stamps::Each(stamps) => as_of == i64::MAX || stamps.values().iter().all(|ts| *ts <= as_of),
+    };
+    let survive = match keep {
+        Keep::Visible { as_of } => matches!(rows.tombstones, Tombstones::None) && seen(as_of),
+        Keep::Newest | Keep::Versions { .. } => true,
+    };
+    let single = || {
+        matches!(rows.stamps, Stamps::All(_))
+            || (1..rows.len()).all(|row| rows.keys.get(row - 1) != rows.keys.get(row))
+    };
+    survive && single()
+}
+
+/// The first sixteen bytes, so that most comparisons touch no key memory.
+pub(crate) fn key_prefix(key: &[u8]) -> u128 {
+    if let Some(first) = key.first_chunk() {
+        return u128::from_be_bytes(*first);
+    }
+    let mut bytes = [0u8; 16];
+    bytes[..key.len()].copy_from_slice(key);
+    u128::from_be_bytes(bytes)
 }
 
 /// The first row of `at..end` whose key is greater than `key`, searched from the end.

@@ -78,7 +78,7 @@ fn sorted_order(keys: &Keys) -> Result<Option<Vec<u32>>> {
             "{len} rows in one commit: split it"
         )));
     }
-    let mut order: Vec<(u64, u32)> = (0..len)
+    let mut order: Vec<(u128, u32)> = (0..len)
         .map(|i| (key_prefix(keys.get(i)), i as u32))
         .collect();
     order.sort_unstable_by(|a, b| {
