@@ -264,6 +264,8 @@ fn holds(op: CompareOp, order: Ordering) -> bool {
     }
 }
 
+// A null does not end it: a later false makes it false.
+#[allow(clippy::manual_try_fold)]
 fn and(parts: impl Iterator<Item = Option<bool>>) -> Option<bool> {
     parts.fold(Some(true), |all, one| match (all, one) {
         (Some(false), _) | (_, Some(false)) => Some(false),
