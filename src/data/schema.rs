@@ -238,10 +238,13 @@ fn check_type(data_type: &DataType, depth: usize) -> Result<()> {
             "a fixed size is 1 to {MAX_FIXED_SIZE}"
         ))),
     };
-    let decimal = |p: u8, s: i8, most: u8| match (1..=most).contains(&p) && s.unsigned_abs() <= p {
+    // Parquet has no scale below zero.
+    let decimal = |p: u8, s: i8, most: u8| match (1..=most).contains(&p)
+        && (0..=i16::from(p)).contains(&i16::from(s))
+    {
         true => Ok(()),
         false => Err(Error::invalid(format!(
-            "a decimal has 1 to {most} digits, and its scale is no wider"
+            "a decimal has 1 to {most} digits, 0 to all of them behind the point"
         ))),
     };
     match data_type {
@@ -360,7 +363,9 @@ pub fn is_key_type(data_type: &DataType) -> bool {
     )
 }
 
-/// The type we hold for a declared one: view types become plain, run-end becomes its values.
+/// The type we hold for a declared one: view types become plain, run-end becomes its values, and
+/// dictionaries are indexed by int32: rows of many batches come together, with more distinct values
+/// than the narrow indices of one batch may count.
 pub fn canonical_type(data_type: &DataType) -> DataType {
     use DataType::*;
     let inner = |f: &FieldRef| Arc::new(normalize_field(f, false).with_nullable(f.is_nullable()));
@@ -373,7 +378,7 @@ pub fn canonical_type(data_type: &DataType) -> DataType {
         Struct(fields) => Struct(fields.iter().map(inner).collect()),
         Map(entries, sorted) => Map(inner(entries), *sorted),
         RunEndEncoded(_, values) => canonical_type(values.data_type()),
-        Dictionary(k, v) => Dictionary(k.clone(), Box::new(canonical_type(v))),
+        Dictionary(_, v) => Dictionary(Box::new(Int32), Box::new(canonical_type(v))),
         other => other.clone(),
     }
 }
