@@ -94,7 +94,7 @@ impl Default for Options {
             retention: Duration::from_secs(24 * 3600),
             sstable_bytes: pick(16 * MIB, 64 * MIB),
             row_group_rows: pick(65_536, 262_144),
-            page_rows: 8_192,
+            page_rows: 2_048,
             bloom_fpp: 0.01,
             batch_rows: pick(16_384, 32_768),
             batch_bytes: 8 * MIB,
