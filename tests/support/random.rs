@@ -40,6 +40,7 @@ impl Random {
 }
 
 /// `SEED`, or one from the clock; print it with every failure.
+#[allow(clippy::disallowed_methods)]
 pub fn seed() -> u64 {
     std::env::var("SEED")
         .ok()
