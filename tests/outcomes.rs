@@ -160,3 +160,26 @@ async fn a_full_device_refuses_the_commit_and_the_next_one_goes_in() {
         );
     }
 }
+
+#[test]
+fn a_runtime_that_shuts_down_answers_the_commits_that_wait() {
+    let world = CrashStorage::new(3);
+    let start = || {
+        tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    let first = start();
+    let (db, table) = first.block_on(async {
+        let db = Db::open(env(&world, true), options(0)).await.unwrap();
+        let table = engine::table(&db, "t").await;
+        (db, table)
+    });
+    // Queued, its task spawned, never polled.
+    let waiting = table.ingest(&[engine::batch(&engine::rows(0, 1, 1))]);
+    drop(first);
+    let error = start().block_on(waiting).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Internal, "{error}");
+    drop(db);
+}

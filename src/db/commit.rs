@@ -83,19 +83,15 @@ impl Inner {
     fn enqueue(self: &Arc<Self>, job: Job) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.waiting.push_back(job);
-        if !queue.running {
-            queue.running = true;
-            let inner = self.clone();
-            self.runtime
-                .spawn(Box::pin(async move { inner.work_off().await }));
-        }
-    }
-
-    async fn work_off(self: Arc<Self>) {
-        while let Some(group) = self.next_group() {
-            if !group.is_empty() {
-                self.commit_group(group).await;
-            }
+        let start = !std::mem::replace(&mut queue.running, true);
+        // A runtime that is shutting down drops the task at once, and the task locks the queue.
+        drop(queue);
+        if start {
+            let worker = Worker {
+                inner: self.clone(),
+                ended: false,
+            };
+            self.runtime.spawn(Box::pin(worker.work_off()));
         }
     }
 
@@ -264,6 +260,38 @@ impl Inner {
             edits.extend(write_commit(target, table, schema, schema_version, vec![rows]).await?);
         }
         Ok(edits)
+    }
+}
+
+/// The task that works off the queue. If it is torn down (a panic, a runtime that shuts down), those
+/// who wait get `Internal` instead of waiting for ever, and the next commit starts a new one.
+struct Worker {
+    inner: Arc<Inner>,
+    ended: bool,
+}
+
+impl Worker {
+    async fn work_off(mut self) {
+        while let Some(group) = self.inner.next_group() {
+            if !group.is_empty() {
+                self.inner.commit_group(group).await;
+            }
+        }
+        self.ended = true;
+    }
+}
+
+impl Drop for Worker {
+    fn drop(&mut self) {
+        if !self.ended {
+            let mut queue = self
+                .inner
+                .queue
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner);
+            queue.waiting.clear();
+            queue.running = false;
+        }
     }
 }
 
