@@ -160,7 +160,7 @@ impl State {
         let mut next = self.clone();
         for (table, rows) in rows {
             next.change(table, |t| {
-                t.active.pending = t.active.pending.with(rows)?;
+                t.active.pending = t.active.pending.with(rows);
                 Ok(())
             })?;
         }
@@ -179,7 +179,7 @@ impl State {
         next.adopt(version);
         for (table, rows) in inline {
             next.change(table, |t| {
-                t.active.inline = t.active.inline.with(rows)?;
+                t.active.inline = t.active.inline.with(rows);
                 Ok(())
             })?;
         }

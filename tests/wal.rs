@@ -357,7 +357,7 @@ fn an_error_of_the_caller_ends_replay() {
     let mut seen = 0;
     let result = now(replay_with(
         &wal.store,
-        &Default::default(),
+        None,
         &mut |commit| {
             seen += 1;
             match commit.stamp {

@@ -88,12 +88,16 @@ fn with_inline(state: State) -> Result<State> {
 /// Commits above their session's floor become pending rows, stamped above the head (PROTOCOL W2).
 async fn replay_into(storage: &dyn Storage, state: &mut State) -> Result<Replayed> {
     let mut next = state.clone();
-    let replayed = replay_with(storage, &state.version.floors(), &mut |commit: Commit| {
-        if commit.last > next.version.wal_floor(&commit.session) {
-            next = replay_commit(&next, commit)?;
-        }
-        Ok(())
-    })
+    let replayed = replay_with(
+        storage,
+        Some(&state.version.floors()),
+        &mut |commit: Commit| {
+            if commit.last > next.version.wal_floor(&commit.session) {
+                next = replay_commit(&next, commit)?;
+            }
+            Ok(())
+        },
+    )
     .await?;
     *state = next;
     Ok(replayed)

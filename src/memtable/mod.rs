@@ -18,6 +18,17 @@ struct Run {
     bytes: usize,
 }
 
+impl Run {
+    fn new(rows: Rows, tier: u32) -> Self {
+        let bytes = rows.memory_bytes();
+        Self {
+            rows: Arc::new(rows),
+            tier,
+            bytes,
+        }
+    }
+}
+
 /// The rows of one table, oldest run first.
 #[derive(Clone, Debug)]
 pub struct Memtable {
@@ -41,19 +52,16 @@ impl Memtable {
         }
     }
 
-    /// This and the rows of one more commit, which are newer than all in it.
-    pub fn with(&self, rows: Rows) -> Result<Self> {
+    /// This and the rows of one more commit, which are newer than all in it. It cannot fail: the rows
+    /// may be durable already, so runs that do not fit into one stay apart.
+    pub fn with(&self, rows: Rows) -> Self {
         let mut next = self.clone();
         next.batches += 1;
         if !rows.is_empty() {
-            next.push(Run {
-                bytes: rows.memory_bytes(),
-                rows: Arc::new(rows),
-                tier: 0,
-            });
-            next.compact_tiers()?;
+            next.push(Run::new(rows, 0));
+            next.compact_tiers();
         }
-        Ok(next)
+        next
     }
 
     fn push(&mut self, run: Run) {
@@ -62,7 +70,7 @@ impl Memtable {
         self.runs.push(run);
     }
 
-    fn compact_tiers(&mut self) -> Result<()> {
+    fn compact_tiers(&mut self) {
         while let Some(last) = self.runs.last() {
             let tier = last.tier;
             let same = self
@@ -72,24 +80,19 @@ impl Memtable {
                 .take_while(|r| r.tier == tier)
                 .count();
             if same < FANOUT {
-                return Ok(());
+                return;
             }
-            let merged: Vec<Run> = self.runs.drain(self.runs.len() - same..).collect();
-            for run in &merged {
+            let from = self.runs.len() - same;
+            let runs = self.runs[from..].iter().map(|r| r.rows.as_ref().clone());
+            let Ok(Some(merged)) = merge_all(runs, self.keep) else {
+                return;
+            };
+            for run in self.runs.drain(from..) {
                 self.bytes -= run.bytes;
                 self.rows -= run.rows.len();
             }
-            let rows = merge_all(merged.iter().map(|r| r.rows.as_ref().clone()), self.keep)?;
-            if let Some(rows) = rows {
-                let bytes = rows.memory_bytes();
-                self.push(Run {
-                    rows: Arc::new(rows),
-                    tier: tier + 1,
-                    bytes,
-                });
-            }
+            self.push(Run::new(merged, tier + 1));
         }
-        Ok(())
     }
 
     /// The runs, oldest first.

@@ -2,7 +2,7 @@
 //!
 //! The chain is found from its end: the last segment with a whole header is the newest; each header
 //! names its predecessor and where that one ends; the chain starts at the segment that names none, or
-//! one that was truncated (nothing below it is left). Segments not on the chain are debris of
+//! one that was truncated (the log has its last frame). Segments not on the chain are debris of
 //! creations that failed: never read, deleted by truncation. New numbers lie above all of them.
 
 use super::{
@@ -57,7 +57,7 @@ pub(super) struct Segment {
 /// `Corrupt`, naming segment and offset. Segments of two databases are `Corrupt`, too.
 pub async fn replay(storage: &dyn Storage) -> Result<Replayed> {
     let mut commits = Vec::new();
-    let mut replayed = replay_with(storage, &HashMap::new(), &mut |commit| {
+    let mut replayed = replay_with(storage, None, &mut |commit| {
         commits.push(commit);
         Ok(())
     })
@@ -68,11 +68,11 @@ pub async fn replay(storage: &dyn Storage) -> Result<Replayed> {
 
 /// As [`replay`], handing each commit to `each` instead of collecting them, so that one segment is
 /// in memory at a time. If it fails, `each` may have seen commits; they are valid. `floors` are the
-/// log's last frame of each session: they tell a segment that truncation deleted, while the deletion
-/// of an older one was undone by a power cut, from one that was lost.
+/// log's last frame of each session: they tell a segment that truncation deleted from one that was
+/// lost. Without them one that is gone counts as truncated, unless older ones are left.
 pub async fn replay_with(
     storage: &dyn Storage,
-    floors: &HashMap<SessionId, u64>,
+    floors: Option<&HashMap<SessionId, u64>>,
     each: &mut (dyn FnMut(Commit) -> Result<()> + Send),
 ) -> Result<Replayed> {
     let place = storage.describe();
@@ -81,13 +81,7 @@ pub async fn replay_with(
     for (number, size) in &sizes {
         heads.insert(*number, read_head(storage, &place, *number, *size).await?);
     }
-    let Chain {
-        segments: chain,
-        gap,
-    } = plan_chain(&place, &heads)?;
-    if let Some(gap) = gap {
-        check_undone(storage, &place, &heads, gap, floors).await?;
-    }
+    let chain = plan_chain(&place, &heads, floors)?;
     let newest = chain.last().map(|(header, _)| header.number);
     for (number, head) in heads.range(newest.map_or(0, |newest| newest + 1)..) {
         let bytes = read(storage, &place, *number).await?;
@@ -148,32 +142,34 @@ async fn read_head(storage: &dyn Storage, place: &str, number: u64, size: u64) -
     Header::decode(place, number, &head.unwrap_or_default())
 }
 
-/// The segments that count.
-struct Chain {
-    /// Oldest first: each segment's header and where its successor says it ends (`None` for the
-    /// newest).
-    segments: Vec<(Header, Option<u64>)>,
-    /// A segment that the oldest names and that is gone, while older ones are left.
-    gap: Option<u64>,
-}
-
-fn plan_chain(place: &str, heads: &BTreeMap<u64, Head>) -> Result<Chain> {
+/// The chain, oldest first: each segment's header and where its successor says it ends (`None` for
+/// the newest).
+fn plan_chain(
+    place: &str,
+    heads: &BTreeMap<u64, Head>,
+    floors: Option<&HashMap<SessionId, u64>>,
+) -> Result<Vec<(Header, Option<u64>)>> {
     let whole = |head: &Head| match head {
         Head::Whole(header) => Some(*header),
         _ => None,
     };
     let Some(newest) = heads.values().rev().find_map(whole) else {
-        return Ok(Chain {
-            segments: Vec::new(),
-            gap: None,
-        });
+        return Ok(Vec::new());
     };
     let mut chain = vec![(newest, None)];
     let mut prev = newest.prev;
-    let mut gap = None;
     while let Some(link) = prev {
         let Some(head) = heads.get(&link.number) else {
-            gap = heads.range(..link.number).next().map(|_| link.number);
+            // Truncation deletes from the oldest on, what the log has. A power cut may undo some of
+            // the deletions: what is left below is debris.
+            let truncated = match floors {
+                Some(floors) => link.last <= floors.get(&link.session).copied().unwrap_or(0),
+                None => heads.range(..link.number).next().is_none(),
+            };
+            if !truncated {
+                let message = "the segment is missing, with commits that the log does not have";
+                return Err(segment::broken(place, link.number, 0, message.to_owned()));
+            }
             break;
         };
         let Some(header) = whole(head) else {
@@ -185,32 +181,7 @@ fn plan_chain(place: &str, heads: &BTreeMap<u64, Head>) -> Result<Chain> {
         prev = header.prev;
     }
     chain.reverse();
-    Ok(Chain {
-        segments: chain,
-        gap,
-    })
-}
-
-/// Truncation deletes from the oldest on, but deletions become durable in any order. Segments below
-/// a gap are such debris if the log has all their commits; else the missing one was lost.
-async fn check_undone(
-    storage: &dyn Storage,
-    place: &str,
-    heads: &BTreeMap<u64, Head>,
-    gap: u64,
-    floors: &HashMap<SessionId, u64>,
-) -> Result<()> {
-    for (number, head) in heads.range(..gap) {
-        let Head::Whole(header) = head else { continue };
-        let bytes = read(storage, place, *number).await?;
-        let walked = segment::walk(place, header, &bytes, None, &mut |_| Ok(()))?;
-        let floor = floors.get(&header.session).copied().unwrap_or(0);
-        if walked.last.is_some_and(|last| last > floor) {
-            let message = "the segment is missing, older ones are not".to_owned();
-            return Err(segment::broken(place, gap, 0, message));
-        }
-    }
-    Ok(())
+    Ok(chain)
 }
 
 fn check_link(place: &str, newest: &Header, header: &Header, link: &Link) -> Result<()> {
@@ -258,6 +229,7 @@ fn describe(number: u64, bytes: u64, walk: Option<&(Header, Walked)>) -> Segment
             number,
             session: header.session,
             end: walked.end,
+            last: walked.last.unwrap_or(0),
         }),
         last: walk.and_then(|(header, walked)| Some((header.session, walked.last?))),
     }

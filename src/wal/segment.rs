@@ -12,7 +12,8 @@
 //! | 64 | 8 | previous segment: its number (else 0) |
 //! | 72 | 8 | previous segment: where its last whole commit ends, in bytes (else 0) |
 //! | 80 | 16 | previous segment: its session id (else 0) |
-//! | 96 | 12 | 0 |
+//! | 96 | 8 | previous segment: number of its last committed frame (else 0) |
+//! | 104 | 4 | 0 |
 //! | 108 | 4 | crc32c of bytes 0..108 |
 //! | 112 | … | frames, up to the end of the file |
 //!
@@ -56,6 +57,9 @@ pub(super) struct Link {
     pub(super) session: SessionId,
     /// Where its last whole commit ends.
     pub(super) end: u64,
+    /// The number of its last committed frame; 0 if it has none. If the segment is gone, the log's
+    /// floor must be at least this: else it was lost, not truncated.
+    pub(super) last: u64,
 }
 
 /// A segment's header.
@@ -93,6 +97,7 @@ impl Header {
             out[64..72].copy_from_slice(&prev.number.to_le_bytes());
             out[72..80].copy_from_slice(&prev.end.to_le_bytes());
             out[80..96].copy_from_slice(&prev.session);
+            out[96..104].copy_from_slice(&prev.last.to_le_bytes());
         }
         let crc = crc32c::crc32c(&out[..CRC_AT]);
         out[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
@@ -133,6 +138,7 @@ impl Header {
             number: u64::from_le_bytes(field(header, 64)),
             end: u64::from_le_bytes(field(header, 72)),
             session: field(header, 80),
+            last: u64::from_le_bytes(field(header, 96)),
         });
         if prev.is_some_and(|prev| prev.number >= number) {
             let message = "its previous segment has no lower number".to_owned();

@@ -80,6 +80,7 @@ impl Active {
             number: self.number,
             session,
             end: self.end,
+            last: self.last.unwrap_or(0),
         };
         Segment {
             number: self.number,
