@@ -34,7 +34,15 @@ const steps = [
   ["quickstart", () => run(process.execPath, ["examples/quickstart.mjs"])],
 ];
 const always = new Set(["build"]);
-const formatted = ["js/src", "scripts", "tests/node", "examples", "package.json", "tsconfig.json"];
+const formatted = [
+  "js/src",
+  "scripts",
+  "tests/node",
+  "examples",
+  "bench/node",
+  "package.json",
+  "tsconfig.json",
+];
 
 /** Tests may unwrap, panic and read clocks, in their helpers, too; the crate may not. */
 async function clippyNative() {

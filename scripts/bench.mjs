@@ -1,0 +1,30 @@
+// `npm run bench`: measures, never fails a test. Natively against tonbo, then the package in Node.
+// ROWS, READS and ROUNDS change the size; ENGINES=lakeshore leaves the rival out.
+//   node scripts/bench.mjs             both
+//   node scripts/bench.mjs native      lakeshore against tonbo
+//   node scripts/bench.mjs node        the package in Node
+
+import { join } from "node:path";
+import { build } from "./build.mjs";
+import { cache, root, run } from "./lib.mjs";
+import { setup } from "./setup.mjs";
+
+const only = process.argv[2];
+const lastLine = (output) => output.trim().split("\n").at(-1);
+const lines = [];
+
+await setup({ tests: false });
+if (!only || only === "native") lines.push(lastLine(await native()));
+if (!only || only === "node") {
+  await build();
+  lines.push(lastLine(await run(process.execPath, [join("bench", "node", "bench.mjs")])));
+}
+console.log(`[${lines.join(",")}]`);
+
+/** The rivals' manifest and target directory are their own: they are never dependencies of the product. */
+async function native() {
+  const manifest = join(root, "bench", "native", "Cargo.toml");
+  const env = { CARGO_TARGET_DIR: join(cache, "target-bench") };
+  await run("cargo", ["build", "--release", "--locked", "--manifest-path", manifest], { env });
+  return run(join(env.CARGO_TARGET_DIR, "release", "lakeshore-bench"), [], { env });
+}
