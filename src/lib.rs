@@ -36,7 +36,7 @@
 //! # }
 //! ```
 
-#[cfg(all(target_arch = "wasm32", feature = "js"))]
+#[cfg(feature = "js")]
 pub mod bindings;
 pub mod data;
 pub mod db;

@@ -355,17 +355,13 @@ fn an_error_of_the_caller_ends_replay() {
     wal.append(&[one(1, "a"), one(2, "b"), one(3, "c")])
         .unwrap();
     let mut seen = 0;
-    let result = now(replay_with(
-        &wal.store,
-        None,
-        &mut |commit| {
-            seen += 1;
-            match commit.stamp {
-                2 => Err(Error::new(ErrorKind::Invalid, "enough")),
-                _ => Ok(()),
-            }
-        },
-    ));
+    let result = now(replay_with(&wal.store, None, &mut |commit| {
+        seen += 1;
+        match commit.stamp {
+            2 => Err(Error::new(ErrorKind::Invalid, "enough")),
+            _ => Ok(()),
+        }
+    }));
     assert_eq!((result.unwrap_err().message(), seen), ("enough", 2));
 }
 

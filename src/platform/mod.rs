@@ -10,5 +10,8 @@ pub mod over_fusio;
 #[cfg(target_arch = "wasm32")]
 pub mod wasm;
 
+#[cfg(all(feature = "js", not(target_arch = "wasm32")))]
+compile_error!("feature `js` is the door of the wasm32 build: leave it off natively");
+
 /// Whether defaults should suit 128 MB of memory.
 pub(crate) const SMALL_MEMORY: bool = cfg!(target_arch = "wasm32");

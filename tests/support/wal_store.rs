@@ -222,23 +222,23 @@ impl Storage for WalStore {
     }
 
     fn get_suffix<'a>(&'a self, _: &'a str, _: u64) -> BoxFuture<'a, Result<Option<(Bytes, u64)>>> {
-        unimplemented!()
+        panic!("the WAL must not ask for this")
     }
 
     fn put<'a>(&'a self, _: &'a str, _: Bytes) -> BoxFuture<'a, Result<()>> {
-        unimplemented!()
+        panic!("the WAL must not ask for this")
     }
 
     fn put_if_absent<'a>(&'a self, _: &'a str, _: Bytes) -> BoxFuture<'a, Result<PutOutcome>> {
-        unimplemented!()
+        panic!("the WAL must not ask for this")
     }
 
     fn create<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>>> {
-        unimplemented!()
+        panic!("the WAL must not ask for this")
     }
 
     fn lock<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Box<dyn LockGuard>>> {
-        unimplemented!()
+        panic!("the WAL must not ask for this")
     }
 }
 
@@ -284,6 +284,6 @@ impl Runtime for TestRuntime {
     }
 
     fn spawn(&self, _: BoxFuture<'static, ()>) {
-        unimplemented!()
+        panic!("the WAL must not ask for this")
     }
 }
