@@ -70,6 +70,10 @@ pub struct Options {
     pub commit_bytes: usize,
     /// How often a request is repeated while its outcome is unknown or the store unavailable.
     pub retries: u32,
+    /// Whether a task may go on when the call that began it is gone, and do the work of other calls.
+    /// Off in Workers, where I/O belongs to the request that began it: there each call works for itself
+    /// and waits for no other.
+    pub detached_tasks: bool,
 }
 
 const KIB: usize = 1024;
@@ -103,6 +107,7 @@ impl Default for Options {
             read_bytes: 8 * MIB as u64,
             commit_bytes: pick(64 * MIB, 512 * MIB),
             retries: 8,
+            detached_tasks: true,
         }
     }
 }

@@ -15,7 +15,8 @@ export async function open(options: OpenOptions): Promise<Db> {
   const hosts = [hostOf("data", data), ...(wal === undefined ? [] : [hostOf("wal", wal)])];
   const tracked = hosts.map((host) => instance.track(host));
   try {
-    const raw = await instance.call(() => instance.raw.openDb(tracked[0]!, tracked[1], bounds));
+    const [first, second] = tracked.map((host) => ({ host }));
+    const raw = await instance.call(() => instance.raw.openDb(first!, second, bounds));
     return new Db(instance, raw, tracked);
   } catch (error) {
     instance.untrack(tracked);

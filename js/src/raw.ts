@@ -66,6 +66,9 @@ export interface RawDb {
   stats(): Record<string, unknown>;
 }
 
+/** A store as the engine takes it (src/bindings/store.rs). */
+export type StoreSpec = { host: object } | { s3: object } | { opfs: object };
+
 export interface RawModule {
-  openDb(data: object, wal: object | undefined, options: object): Promise<RawDb>;
+  openDb(data: StoreSpec, wal: StoreSpec | undefined, options: object): Promise<RawDb>;
 }

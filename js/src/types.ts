@@ -72,6 +72,11 @@ export interface OpenOptions {
   commitBytes?: number;
   /** How often a request is repeated while its outcome is unknown or the store unavailable. */
   retries?: number;
+  /**
+   * Whether work may go on in the background and commits of several calls be grouped. Off in Workers, where I/O
+   * belongs to the request that began it; on elsewhere.
+   */
+  detachedTasks?: boolean;
 }
 
 /** The type of a column as text: `"int64"`, `"timestamp[us, UTC]"`, `"list<utf8>"`, `"struct<a: int32>"`. */
@@ -194,6 +199,8 @@ export interface Requests {
   sync: number;
   bytesRead: number;
   bytesWritten: number;
+  /** How many of these requests repeated one that had failed. */
+  retries: number;
 }
 
 /** What a table holds, now. */

@@ -3,6 +3,7 @@
 use super::{
     error::{promise, set},
     options,
+    store::storage,
     table::JsTable,
     types,
 };
@@ -11,7 +12,7 @@ use crate::{
     db::{Db, Stats, TableStats},
     env::{Env, Requests},
     error::{Error, Result},
-    platform::wasm::{Host, WasmRuntime},
+    platform::wasm::WasmRuntime,
 };
 use arrow_schema::FieldRef;
 use js_sys::{Array, Object, Promise};
@@ -26,15 +27,14 @@ pub struct JsDb {
     commit_bytes: usize,
 }
 
-/// Opens a database over host objects.
+/// Opens a database over stores (`bindings/store.rs`).
 #[wasm_bindgen(js_name = openDb)]
 pub fn open_db(data: Object, wal: Option<Object>, options: &JsValue) -> Promise {
     let options = options::parse(options);
     promise(async move {
-        let wal = wal.map(|host| Host::new(host.into())).transpose()?;
         let env = Env {
-            data: Host::new(data.into())?,
-            wal: wal.map(|host| host as _),
+            data: storage(&data)?,
+            wal: wal.map(|wal| storage(&wal)).transpose()?,
             runtime: WasmRuntime::new()?,
         };
         let options = options?;
@@ -192,5 +192,6 @@ fn requests(requests: &Requests) -> Object {
     number(&object, "sync", requests.sync);
     number(&object, "bytesRead", requests.bytes_read);
     number(&object, "bytesWritten", requests.bytes_written);
+    number(&object, "retries", requests.retries);
     object
 }

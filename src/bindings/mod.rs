@@ -10,6 +10,7 @@ mod error;
 mod options;
 mod predicate;
 mod scan;
+mod store;
 mod table;
 mod types;
 

@@ -68,6 +68,7 @@ fn set(options: &mut Options, name: &str, value: JsValue) -> Result<()> {
         "readBytes" => options.read_bytes = read.count()? as u64,
         "commitBytes" => options.commit_bytes = read.count()?,
         "retries" => options.retries = read.count()? as u32,
+        "detachedTasks" => options.detached_tasks = read.take("a boolean")?,
         _ => {
             return Err(Error::invalid(format!(
                 "there is no option {name:?}: see OpenOptions"

@@ -1,7 +1,9 @@
 //! Counts requests and bytes of any store, by kind: cost is a promise (DESIGN section 7), so it is
 //! visible in `stats()` and asserted by tests.
 
-use super::{AppendFile, BoxFuture, LockGuard, ObjectMeta, ObjectWriter, PutOutcome, Storage};
+use super::{
+    AppendFile, BoxFuture, LockGuard, ObjectMeta, ObjectWriter, PutOutcome, Storage, StoreClock,
+};
 use crate::error::Result;
 use bytes::Bytes;
 use std::{
@@ -33,6 +35,26 @@ pub struct Requests {
     pub bytes_read: u64,
     /// Bytes written.
     pub bytes_written: u64,
+    /// How many of the requests above repeated one that had failed.
+    pub retries: u64,
+}
+
+impl Requests {
+    /// What was added since `before`.
+    fn since(self, before: Self) -> Self {
+        Self {
+            get: self.get.saturating_sub(before.get),
+            put: self.put.saturating_sub(before.put),
+            put_if_absent: self.put_if_absent.saturating_sub(before.put_if_absent),
+            list: self.list.saturating_sub(before.list),
+            delete: self.delete.saturating_sub(before.delete),
+            append: self.append.saturating_sub(before.append),
+            sync: self.sync.saturating_sub(before.sync),
+            bytes_read: self.bytes_read.saturating_sub(before.bytes_read),
+            bytes_written: self.bytes_written.saturating_sub(before.bytes_written),
+            retries: self.retries.saturating_sub(before.retries),
+        }
+    }
 }
 
 #[derive(Debug, Default)]
@@ -53,19 +75,26 @@ struct Counters {
 pub struct Counted {
     inner: Arc<dyn Storage>,
     counters: Arc<Counters>,
+    /// What `inner` had counted itself by the time it came here.
+    before: Requests,
 }
 
 impl Counted {
     /// Counts what goes to `inner` from now on.
     pub fn new(inner: Arc<dyn Storage>) -> Arc<Self> {
+        let before = inner.requests().unwrap_or_default();
         Arc::new(Self {
             inner,
             counters: Arc::default(),
+            before,
         })
     }
 
     /// The counts so far.
     pub fn requests(&self) -> Requests {
+        if let Some(own) = self.inner.requests() {
+            return own.since(self.before);
+        }
         let c = &self.counters;
         Requests {
             get: c.get.load(Relaxed),
@@ -77,6 +106,7 @@ impl Counted {
             sync: c.sync.load(Relaxed),
             bytes_read: c.bytes_read.load(Relaxed),
             bytes_written: c.bytes_written.load(Relaxed),
+            retries: 0,
         }
     }
 
@@ -88,6 +118,14 @@ impl Counted {
 impl Storage for Counted {
     fn describe(&self) -> String {
         self.inner.describe()
+    }
+
+    fn clock(&self) -> Option<StoreClock> {
+        self.inner.clock()
+    }
+
+    fn requests(&self) -> Option<Requests> {
+        Some(Counted::requests(self))
     }
 
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {

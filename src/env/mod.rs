@@ -7,7 +7,9 @@ mod storage;
 
 pub use counted::{Counted, Requests};
 pub use runtime::Runtime;
-pub use storage::{AppendFile, LockGuard, ObjectMeta, ObjectWriter, PutOutcome, Storage};
+pub use storage::{
+    AppendFile, LockGuard, ObjectMeta, ObjectWriter, PutOutcome, Storage, StoreClock,
+};
 
 use std::{pin::Pin, sync::Arc};
 

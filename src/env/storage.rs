@@ -5,10 +5,10 @@
 //! segments of `[A-Za-z0-9._-]`, never empty, never `.` or `..`; others are `Invalid`, and so are a
 //! segment that begins with `.tmp-` and a key that ends with `.lock`, which name a store's own files.
 
-use super::BoxFuture;
+use super::{BoxFuture, Requests};
 use crate::error::Result;
 use bytes::Bytes;
-use std::{fmt, ops::Range};
+use std::{fmt, ops::Range, time::Duration};
 
 /// One entry of a listing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,6 +17,15 @@ pub struct ObjectMeta {
     pub key: String,
     /// Length in bytes.
     pub size: u64,
+}
+
+/// The store's own clock, as its newest answer said (PROTOCOL T1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoreClock {
+    /// What it said: microseconds since the Unix epoch.
+    pub date: i64,
+    /// [`Runtime::monotonic`](super::Runtime::monotonic) when the answer arrived.
+    pub heard: Duration,
 }
 
 /// What became of a `put_if_absent` whose outcome is known.
@@ -32,6 +41,17 @@ pub enum PutOutcome {
 pub trait Storage: Send + Sync + fmt::Debug {
     /// Kind and place for messages and `stats()`, e.g. `directory /var/db`. Never a secret.
     fn describe(&self) -> String;
+
+    /// The store's clock, if it has one of its own and has answered yet.
+    fn clock(&self) -> Option<StoreClock> {
+        None
+    }
+
+    /// What the store counted itself since it was made, if it knows better than its caller: every
+    /// attempt and every page of a listing is a request.
+    fn requests(&self) -> Option<Requests> {
+        None
+    }
 
     /// The whole object, or `None` if there is none.
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>>;
