@@ -2,7 +2,7 @@
 
 import { type Engine, engine } from "./engine.js";
 import { invalid } from "./errors.js";
-import type { RawDb } from "./raw.js";
+import type { RawDb, StoreSpec } from "./raw.js";
 import { columnInfos, Table } from "./table.js";
 import type { OpenOptions, Row, SchemaSpec, Stats, Store, TableInfo, TableOptions } from "./types.js";
 
@@ -12,11 +12,16 @@ export async function open(options: OpenOptions): Promise<Db> {
     throw invalid("open() takes options: { data: directory(path) }");
   const { data, wal, ...bounds } = options;
   const instance = await engine();
-  const hosts = [hostOf("data", data), ...(wal === undefined ? [] : [hostOf("wal", wal)])];
-  const tracked = hosts.map((host) => instance.track(host));
+  const tracked: object[] = [];
+  const track = (spec: StoreSpec): StoreSpec => {
+    if (!("host" in spec)) return spec;
+    const host = instance.track(spec.host);
+    tracked.push(host);
+    return { host };
+  };
+  const specs = [specOf("data", data), ...(wal === undefined ? [] : [specOf("wal", wal)])].map(track);
   try {
-    const [first, second] = tracked.map((host) => ({ host }));
-    const raw = await instance.call(() => instance.raw.openDb(first!, second, bounds));
+    const raw = await instance.call(() => instance.raw.openDb(specs[0]!, specs[1], bounds));
     return new Db(instance, raw, tracked);
   } catch (error) {
     instance.untrack(tracked);
@@ -24,11 +29,13 @@ export async function open(options: OpenOptions): Promise<Db> {
   }
 }
 
-function hostOf(option: string, store: Store): object {
-  const host = (store as Partial<Store> | undefined)?.host;
-  if (typeof host !== "object")
-    throw invalid(`option ${option} takes a store: directory(path), memory() or host(object)`);
-  return host;
+/** What the engine takes for a store: exactly one of `host`, `s3` and `opfs`. */
+function specOf(option: string, store: Store): StoreSpec {
+  for (const kind of ["host", "s3", "opfs"] as const) {
+    const given = (store as unknown as Record<string, unknown> | undefined)?.[kind];
+    if (typeof given === "object" && given !== null) return { [kind]: given } as unknown as StoreSpec;
+  }
+  throw invalid(`option ${option} takes a store: s3(), opfs(), directory(path), memory() or host(object)`);
 }
 
 /** An open database. Close it, or hold it by `await using`. */

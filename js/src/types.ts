@@ -3,10 +3,25 @@
 import type { Literal, Predicate } from "./predicate.js";
 import type { Host } from "./host/host.js";
 
-/** A place to keep data: made by `directory()`, `memory()` or `host()`. */
-export interface Store {
+/** A place to keep data: made by `s3()`, `opfs()`, `directory()`, `memory()` or `host()`. */
+export type Store = HostStore | S3Store | OpfsStore;
+
+/** A store whose methods are JavaScript. */
+export interface HostStore {
   /** @internal */
   readonly host: Host;
+}
+
+/** A bucket: made by `s3()`. */
+export interface S3Store {
+  /** @internal */
+  readonly s3: object;
+}
+
+/** A directory of the browser's origin-private file system: made by `opfs()`. */
+export interface OpfsStore {
+  /** @internal */
+  readonly opfs: object;
 }
 
 /**
