@@ -57,7 +57,7 @@ async function ingest(db) {
     console.log(`ingested ${rows.toLocaleString("en")} flights, ${since(start)}`);
   };
   await table.ingest(flightsIPC({ to: ingested }), { onProgress: show });
-  const { flushes, wasmMemoryBytes } = db.stats();
+  const { flushes, wasmMemoryBytes } = await db.stats();
   console.log(`${flushes} flushes to Parquet; ${mib(wasmMemoryBytes)} MiB of WebAssembly memory`);
 }
 

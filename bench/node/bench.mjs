@@ -84,7 +84,7 @@ async function round(directory) {
   figures.point_p50_ms = times[Math.floor(reads * 0.5)];
   figures.point_p99_ms = times[Math.floor(reads * 0.99)];
   // It never shrinks: the size now is the peak.
-  figures.wasm_memory_bytes = db.stats().wasmMemoryBytes;
+  figures.wasm_memory_bytes = (await db.stats()).wasmMemoryBytes;
   await db.close();
   console.log(JSON.stringify(figures));
 }

@@ -1,30 +1,29 @@
 // An open database.
 
-import { type Engine, engine } from "./engine.js";
+import { engine } from "./engine.js";
 import { invalid } from "./errors.js";
-import type { RawDb, StoreSpec } from "./raw.js";
+import type { Engine, Handle, Opening, RawDb, RawTable, StoreSpec } from "./raw.js";
 import { columnInfos, Table } from "./table.js";
 import type { OpenOptions, Row, SchemaSpec, Stats, Store, TableInfo, TableOptions } from "./types.js";
 
 /** Opens a database. With `wal`, durability is local; without, each commit is a log record in `data`. */
-export async function open(options: OpenOptions): Promise<Db> {
+export function open(options: OpenOptions): Promise<Db> {
+  return openWith(options, engine);
+}
+
+/** Opens a database in an engine. */
+export async function openWith(options: OpenOptions, find: () => Engine | Promise<Engine>): Promise<Db> {
   if (typeof options !== "object" || options === null)
     throw invalid("open() takes options: { data: directory(path) }");
   const { data, wal, ...bounds } = options;
-  const instance = await engine();
-  const tracked: object[] = [];
-  const track = (spec: StoreSpec): StoreSpec => {
-    if (!("host" in spec)) return spec;
-    const host = instance.track(spec.host);
-    tracked.push(host);
-    return { host };
-  };
-  const specs = [specOf("data", data), ...(wal === undefined ? [] : [specOf("wal", wal)])].map(track);
+  const specs = [specOf("data", data), wal === undefined ? undefined : specOf("wal", wal)] as const;
+  const engine = await find();
+  const opening = engine.open(specs[0], specs[1], bounds);
   try {
-    const raw = await instance.call(() => instance.raw.openDb(specs[0]!, specs[1], bounds));
-    return new Db(instance, raw, tracked);
+    await opening.db.ready();
+    return new Db(engine, opening);
   } catch (error) {
-    instance.untrack(tracked);
+    opening.release();
     throw error;
   }
 }
@@ -41,15 +40,15 @@ function specOf(option: string, store: Store): StoreSpec {
 /** An open database. Close it, or hold it by `await using`. */
 export class Db implements AsyncDisposable {
   private readonly engine: Engine;
-  private readonly raw: RawDb;
-  private readonly hosts: readonly object[];
+  private readonly opened: Opening;
+  private readonly raw: Handle<RawDb>;
   private closing: Promise<void> | undefined;
 
   /** @internal */
-  constructor(engine: Engine, raw: RawDb, hosts: readonly object[]) {
+  constructor(engine: Engine, opened: Opening) {
     this.engine = engine;
-    this.raw = raw;
-    this.hosts = hosts;
+    this.opened = opened;
+    this.raw = opened.db;
   }
 
   /**
@@ -58,19 +57,13 @@ export class Db implements AsyncDisposable {
    */
   async table<R extends Row = Row>(name: string, options?: TableOptions): Promise<Table<R>> {
     if (typeof name !== "string") throw invalid("table() takes the name of a table");
-    const raw = await this.engine.call(() => {
-      if (options === undefined) return this.raw.table(name);
-      const { schema, primaryKey } = checked(options);
-      const bytes = asBytes(schema);
-      if (bytes !== undefined) return this.raw.createTableFromIpc(name, bytes, primaryKey);
-      return this.raw.createTable(name, columnSpecs(schema as Record<string, unknown>), primaryKey);
-    });
-    return new Table<R>(this.engine, raw, name);
+    const raw = this.start(name, options);
+    return new Table<R>(raw, name, await raw.call("schema"));
   }
 
   /** All tables there are. */
-  tables(): TableInfo[] {
-    const all = this.engine.callNow(() => this.raw.tables());
+  async tables(): Promise<TableInfo[]> {
+    const all = await this.raw.call("tables");
     return all.map(({ name, schema }) => ({
       name,
       columns: columnInfos(schema),
@@ -80,18 +73,18 @@ export class Db implements AsyncDisposable {
 
   /** Writes what is in memory and in the WAL to `data`. After it the device may be lost. */
   flush(): Promise<void> {
-    return this.engine.call(() => this.raw.flush());
+    return this.raw.call("flush");
   }
 
   /** Writes a checkpoint of the log, so that the next open reads no tail, and frees WAL segments. */
   checkpoint(): Promise<void> {
-    return this.engine.call(() => this.raw.checkpoint());
+    return this.raw.call("checkpoint");
   }
 
   /** What the database holds and does. */
-  stats(): Stats {
-    const stats = this.engine.callNow(() => this.raw.stats());
-    return { ...stats, wasmMemoryBytes: this.engine.memoryBytes() } as Stats;
+  async stats(): Promise<Stats> {
+    const [stats, wasmMemoryBytes] = await Promise.all([this.raw.call("stats"), this.engine.memoryBytes()]);
+    return { ...stats, wasmMemoryBytes } as Stats;
   }
 
   /**
@@ -99,13 +92,21 @@ export class Db implements AsyncDisposable {
    * `flush()` first for that. Closing twice is the same as once.
    */
   close(): Promise<void> {
-    this.closing ??= this.engine.call(() => this.raw.close()).finally(() => this.engine.untrack(this.hosts));
+    this.closing ??= this.raw.call("close").finally(() => this.opened.release());
     return this.closing;
   }
 
   /** For `await using`. */
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
+  }
+
+  private start(name: string, options: TableOptions | undefined): Handle<RawTable> {
+    if (options === undefined) return this.raw.start("table", name);
+    const { schema, primaryKey } = checked(options);
+    const bytes = asBytes(schema);
+    if (bytes !== undefined) return this.raw.start("createTableFromIpc", name, bytes, primaryKey);
+    return this.raw.start("createTable", name, columnSpecs(schema as Record<string, unknown>), primaryKey);
   }
 }
 

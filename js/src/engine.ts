@@ -7,7 +7,8 @@
 
 import * as glue from "../wasm/lakeshore.js";
 import { LakeshoreError, fromEngine } from "./errors.js";
-import type { RawModule } from "./raw.js";
+import { LocalHandle } from "./handle.js";
+import type { Engine, Opening, RawModule, StoreSpec } from "./raw.js";
 import { Tracked } from "./host/tracked.js";
 
 /** Gives the compiled module: set once by the runtime's entry file. */
@@ -16,17 +17,23 @@ export type ModuleLoader = () => Promise<WebAssembly.Module>;
 let loader: ModuleLoader | undefined;
 let compiled: Promise<WebAssembly.Module> | undefined;
 let booted = false;
-let current: Engine | undefined;
+let current: Instance | undefined;
 /** What is left to be released of dead instances. */
 let funeral: Promise<unknown> = Promise.resolve();
+let trapped: (error: LakeshoreError) => void = () => undefined;
 
 /** Says where the WebAssembly module comes from. */
 export function setModuleLoader(load: ModuleLoader): void {
   loader = load;
 }
 
+/** Says who is told of a trap, beside those who wait. */
+export function onTrap(tell: (error: LakeshoreError) => void): void {
+  trapped = tell;
+}
+
 /** The living instance, made if need be. */
-export async function engine(): Promise<Engine> {
+export async function engine(): Promise<Instance> {
   if (current !== undefined) return current;
   if (loader === undefined) {
     throw new LakeshoreError(
@@ -44,41 +51,41 @@ export async function engine(): Promise<Engine> {
   return current;
 }
 
-function boot(module: WebAssembly.Module): Engine {
+function boot(module: WebAssembly.Module): Instance {
   if (booted) glue.__wbg_reset_state();
   else glue.initSync({ module });
   booted = true;
-  const made = new Engine();
+  const made = new Instance();
   glue.__lakeshore.onTrap = (error: unknown) => made.fail(error);
   return made;
 }
 
 /** One instance of the module. */
-export class Engine {
-  readonly raw = glue as unknown as RawModule;
+export class Instance implements Engine {
   private readonly waiting = new Set<(error: LakeshoreError) => void>();
   private readonly hosts = new Set<Tracked>();
   private failure: LakeshoreError | undefined;
 
-  /** Bytes of its memory. */
-  memoryBytes(): number {
+  open(data: StoreSpec, wal: StoreSpec | undefined, options: object): Opening {
+    const hosts: Tracked[] = [];
+    const track = (spec: StoreSpec): StoreSpec => {
+      if (!("host" in spec)) return spec;
+      const tracked = new Tracked(spec.host);
+      hosts.push(tracked);
+      this.hosts.add(tracked);
+      return { host: tracked.proxy };
+    };
+    const module = new LocalHandle<RawModule>(this, glue as unknown as RawModule);
+    const db = module.start("openDb", track(data), wal && track(wal), options);
+    return { db, release: () => hosts.forEach((tracked) => this.hosts.delete(tracked)) };
+  }
+
+  async memoryBytes(): Promise<number> {
     return this.failure === undefined ? glue.__lakeshore.memoryBytes() : 0;
   }
 
-  /** A host that this instance may use, and that outlives it no longer than its last request. */
-  track(host: object): object {
-    const tracked = new Tracked(host);
-    this.hosts.add(tracked);
-    return tracked.proxy;
-  }
-
-  /** Forgets a host whose database is closed. */
-  untrack(proxies: readonly object[]): void {
-    for (const tracked of this.hosts) if (proxies.includes(tracked.proxy)) this.hosts.delete(tracked);
-  }
-
-  /** Makes an asynchronous call; it settles even if the instance dies. */
-  call<T>(action: () => Promise<T>): Promise<T> {
+  /** Makes a call; it settles even if the instance dies. */
+  call<T>(action: () => T | Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       if (this.failure !== undefined) return reject(this.failure);
       this.waiting.add(reject);
@@ -87,7 +94,7 @@ export class Engine {
         how();
       };
       try {
-        glue.__lakeshore.enter(action).then(
+        Promise.resolve(glue.__lakeshore.enter(action)).then(
           (value: T) => settle(() => resolve(value)),
           (error: unknown) => settle(() => reject(fromEngine(error))),
         );
@@ -97,7 +104,7 @@ export class Engine {
     });
   }
 
-  /** Makes a synchronous call. */
+  /** Makes a call whose answer is there at once. */
   callNow<T>(action: () => T): T {
     if (this.failure !== undefined) throw this.failure;
     try {
@@ -122,5 +129,6 @@ export class Engine {
     funeral = Promise.allSettled([funeral, ...settled]);
     for (const reject of [...this.waiting]) reject(this.failure);
     this.waiting.clear();
+    trapped(this.failure);
   }
 }

@@ -2,9 +2,8 @@
 
 import { abortable } from "./abort.js";
 import { decodeRows } from "./columns/decode.js";
-import type { Engine } from "./engine.js";
 import { invalid } from "./errors.js";
-import type { RawScan } from "./raw.js";
+import type { Handle, RawScan } from "./raw.js";
 import type { Row } from "./types.js";
 
 /**
@@ -12,15 +11,13 @@ import type { Row } from "./types.js";
  * IPC stream; leaving the loop ends the scan. It reads the state of the moment `table.scan()` was called.
  */
 export class Scan<R extends Row = Row> implements AsyncIterable<Uint8Array> {
-  private readonly engine: Engine;
-  private readonly raw: RawScan;
-  private readonly empty: () => Uint8Array;
+  private readonly raw: Handle<RawScan>;
+  private readonly empty: () => Promise<Uint8Array>;
   private readonly signal: AbortSignal | undefined;
   private taken = false;
 
   /** @internal */
-  constructor(engine: Engine, raw: RawScan, empty: () => Uint8Array, signal: AbortSignal | undefined) {
-    this.engine = engine;
+  constructor(raw: Handle<RawScan>, empty: () => Promise<Uint8Array>, signal: AbortSignal | undefined) {
     this.raw = raw;
     this.empty = empty;
     this.signal = signal;
@@ -28,12 +25,12 @@ export class Scan<R extends Row = Row> implements AsyncIterable<Uint8Array> {
 
   /** Batches as Arrow IPC streams. */
   [Symbol.asyncIterator](): AsyncIterator<Uint8Array, undefined> {
-    return this.iterate(() => this.raw.nextIpc());
+    return this.iterate(() => this.raw.call("nextIpc"));
   }
 
   /** Rows as plain objects. */
   async *rows(): AsyncGenerator<R, undefined> {
-    const batches = this.iterate(() => this.raw.nextColumns());
+    const batches = this.iterate(() => this.raw.call("nextColumns"));
     for await (const { fields, columns, rows } of { [Symbol.asyncIterator]: () => batches }) {
       yield* decodeRows(fields, columns, rows) as R[];
     }
@@ -58,7 +55,7 @@ export class Scan<R extends Row = Row> implements AsyncIterable<Uint8Array> {
   async count(): Promise<number> {
     this.take();
     try {
-      return await this.wait(this.engine.call(() => this.raw.count()));
+      return await this.wait(this.raw.call("count"));
     } finally {
       this.cancel();
     }
@@ -74,11 +71,9 @@ export class Scan<R extends Row = Row> implements AsyncIterable<Uint8Array> {
   }
 
   private cancel(): void {
-    try {
-      this.engine.callNow(() => this.raw.cancel());
-    } catch {
-      // The instance is gone, and the scan with it.
-    }
+    // Nobody waits for it. If it fails the instance is gone, and the scan with it.
+    this.raw.call("cancel").catch(() => undefined);
+    this.raw.drop();
   }
 
   private iterate<T>(next: () => Promise<T | undefined>): AsyncIterator<T, undefined> {
@@ -92,7 +87,7 @@ export class Scan<R extends Row = Row> implements AsyncIterable<Uint8Array> {
       next: async () => {
         if (ended) return { done: true, value: undefined };
         try {
-          const value = await this.wait(this.engine.call(next));
+          const value = await this.wait(next());
           if (value !== undefined) return { done: false, value };
         } catch (error) {
           ended = true;

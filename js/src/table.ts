@@ -4,11 +4,10 @@ import { abortable } from "./abort.js";
 import type { Column, Field } from "./columns/column.js";
 import { decodeRows } from "./columns/decode.js";
 import { encodeRows } from "./columns/encode.js";
-import type { Engine } from "./engine.js";
 import { invalid, LakeshoreError } from "./errors.js";
 import { classify, type Commit, itemCommit } from "./input.js";
 import { Predicate } from "./predicate.js";
-import type { RawCommitted, RawSchema, RawTable } from "./raw.js";
+import type { Handle, RawCommitted, RawSchema, RawTable } from "./raw.js";
 import { Scan } from "./scan.js";
 import type { ColumnInfo, Committed, IngestInput, IngestOptions, Key, Row, ScanOptions } from "./types.js";
 
@@ -27,15 +26,12 @@ export class Table<R extends Row = Row> {
   readonly columns: readonly ColumnInfo[];
   /** The columns that identify a row, in order. */
   readonly primaryKey: readonly string[];
-  private readonly engine: Engine;
-  private readonly raw: RawTable;
+  private readonly raw: Handle<RawTable>;
   private readonly fields: readonly Field[];
   private readonly keyFields: readonly Field[];
 
   /** @internal */
-  constructor(engine: Engine, raw: RawTable, name: string) {
-    const schema = engine.callNow(() => raw.schema());
-    this.engine = engine;
+  constructor(raw: Handle<RawTable>, name: string, schema: RawSchema) {
     this.raw = raw;
     this.name = name;
     this.fields = schema.fields;
@@ -52,8 +48,8 @@ export class Table<R extends Row = Row> {
   ingest(input: IngestInput, options: IngestOptions = {}): Promise<Committed> {
     return this.write(input, options, {
       fields: this.fields,
-      ipc: (bytes) => this.raw.ingestIpc(bytes),
-      columns: (columns, rows) => this.raw.ingestColumns(columns, rows),
+      ipc: (bytes) => this.raw.call("ingestIpc", bytes),
+      columns: (columns, rows) => this.raw.call("ingestColumns", columns, rows),
     });
   }
 
@@ -61,8 +57,8 @@ export class Table<R extends Row = Row> {
   delete(keys: IngestInput | readonly Key[], options: IngestOptions = {}): Promise<Committed> {
     return this.write(keys, options, {
       fields: this.keyFields,
-      ipc: (bytes) => this.raw.deleteIpc(bytes),
-      columns: (columns, rows) => this.raw.deleteColumns(columns, rows),
+      ipc: (bytes) => this.raw.call("deleteIpc", bytes),
+      columns: (columns, rows) => this.raw.call("deleteColumns", columns, rows),
     });
   }
 
@@ -74,14 +70,14 @@ export class Table<R extends Row = Row> {
     options.signal?.throwIfAborted();
     const columns = encodeRows(this.keyFields, [key]);
     const select = options.select && [...options.select];
-    const found = await abortable(
-      this.engine.call(() => this.raw.get(columns, select)),
-      options.signal,
-    );
+    const found = await abortable(this.raw.call("get", columns, select), options.signal);
     return found && (decodeRows(found.fields, found.columns, found.rows)[0] as R | undefined);
   }
 
-  /** Reads rows in key order, as of now. Nothing is read before the result is iterated. */
+  /**
+   * Reads rows in key order, as of now. Nothing is read before the result is iterated, and what is wrong with the scan
+   * is said then.
+   */
   scan(options: ScanOptions = {}): Scan<R> {
     const { where, select, range, limit, reverse, batchRows, signal } = options;
     signal?.throwIfAborted();
@@ -97,9 +93,8 @@ export class Table<R extends Row = Row> {
       reverse: reverse ?? false,
       batchRows,
     };
-    const raw = this.engine.callNow(() => this.raw.scan(spec));
-    const empty = () => this.engine.callNow(() => this.raw.emptyIpc(spec.select));
-    return new Scan<R>(this.engine, raw, empty, signal);
+    const empty = () => this.raw.call("emptyIpc", spec.select);
+    return new Scan<R>(this.raw.start("scan", spec), empty, signal);
   }
 
   private async write(input: unknown, options: IngestOptions, way: Way): Promise<Committed> {
@@ -139,9 +134,9 @@ export class Table<R extends Row = Row> {
   }
 
   private commit(commit: Commit, way: Way): Promise<RawCommitted> {
-    if ("bytes" in commit) return this.engine.call(() => way.ipc(commit.bytes));
+    if ("bytes" in commit) return way.ipc(commit.bytes);
     const columns = encodeRows(way.fields, commit.rows);
-    return this.engine.call(() => way.columns(columns, commit.rows.length));
+    return way.columns(columns, commit.rows.length);
   }
 }
 

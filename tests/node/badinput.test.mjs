@@ -203,7 +203,7 @@ test("table names are no paths", async (t) => {
   await db.close();
   assert.deepEqual(readdirSync(path).sort(), ["data", "wal"]);
   const again = await opened(path);
-  assert.equal(again.db.tables().length, 7);
+  assert.equal((await again.db.tables()).length, 7);
   assert.equal(await (await again.db.table("../up")).scan().count(), 1);
   await again.db.close();
 });

@@ -46,7 +46,7 @@ export async function main(ipc: Uint8Array, signal: AbortSignal, own: Host): Pro
   }
   const row: Flight | undefined = await flights.get({ id: 8n }, { select: ["id"] });
   const count: number = await flights.scan().count();
-  const stats: Stats = db.stats();
+  const stats: Stats = await db.stats();
   await db.flush();
   try {
     await (await open({ data: host(own) })).close();

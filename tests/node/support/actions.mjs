@@ -64,7 +64,7 @@ export async function write({
     if (deletes.length > 0) timestamps.push((await rows.delete(deletes)).timestamp);
     if (flushEach || flushAfter.includes(n)) await db.flush();
   }
-  const { flushes } = db.stats();
+  const { flushes } = await db.stats();
   if (end === "close") await db.close();
   return { timestamps, flushes };
 }
@@ -75,7 +75,7 @@ export async function read({ path, options }) {
     const rows = await db.table("rows");
     const all = await rows.scan().toArray();
     const count = await rows.scan().count();
-    const { lastTimestamp } = db.stats();
+    const { lastTimestamp } = await db.stats();
     return { all, count, lastTimestamp };
   });
 }
@@ -157,9 +157,9 @@ export async function millionFlights({ path }) {
     const flights = await db.table("flights", flightsTable);
     await flights.ingest(flightsIPC({ to: 1_000_000 }));
     await db.flush();
-    const ingested = db.stats().wasmMemoryBytes;
+    const ingested = (await db.stats()).wasmMemoryBytes;
     let rows = 0;
     for await (const _ of flights.scan().rows()) rows += 1;
-    return { rows, ingested, scanned: db.stats().wasmMemoryBytes };
+    return { rows, ingested, scanned: (await db.stats()).wasmMemoryBytes };
   });
 }

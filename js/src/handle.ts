@@ -1,0 +1,56 @@
+// Objects of an engine that runs in this realm.
+
+import type { Instance } from "./engine.js";
+import type { Handle } from "./raw.js";
+
+type Methods = Record<string, (...args: unknown[]) => unknown>;
+
+/** A raw object, or one that is being made. */
+export class LocalHandle<T> implements Handle<T> {
+  private readonly instance: Instance;
+  private target: T | undefined;
+  private readonly making: Promise<T>;
+
+  constructor(instance: Instance, target: T | Promise<T>) {
+    this.instance = instance;
+    this.making = Promise.resolve(target);
+    if (!(target instanceof Promise)) this.target = target;
+    // A failure is told to whoever calls; if nobody does, it is nobody's.
+    this.making.then(
+      (made) => (this.target = made),
+      () => undefined,
+    );
+  }
+
+  call(method: string, ...args: unknown[]): Promise<never> {
+    const make = (target: T): Promise<never> =>
+      this.instance.call(() => (target as Methods)[method]!(...args)) as Promise<never>;
+    // At once if it can be: what a call reads is the state of the moment when it was made.
+    return this.target === undefined ? this.making.then(make) : make(this.target);
+  }
+
+  start(method: string, ...args: unknown[]): Handle<never> {
+    return new LocalHandle(this.instance, this.begin(method, args)) as Handle<never>;
+  }
+
+  async ready(): Promise<void> {
+    await this.making;
+  }
+
+  drop(): void {
+    // The garbage collector does it.
+  }
+
+  /** What the method makes, or the promise of it, or of its failure. */
+  private begin(method: string, args: unknown[]): unknown {
+    const { target, instance } = this;
+    const make = (target: T): unknown => (target as Methods)[method]!(...args);
+    if (target === undefined) return this.making.then((made) => instance.call(() => make(made)));
+    try {
+      const made = instance.callNow(() => make(target));
+      return made instanceof Promise ? instance.call(() => made) : made;
+    } catch (error) {
+      return Promise.reject(error);
+    }
+  }
+}
