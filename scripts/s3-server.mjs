@@ -1,6 +1,7 @@
 // A real S3 server for tests and the demo: Ceph's radosgw on one node, all of its objects in memory, everything else
 // in a temporary directory, on loopback and free ports only. Several may run at once.
-//   node scripts/s3-server.mjs   prints one line of JSON, the environment to use it, and stays until SIGTERM
+//   node scripts/s3-server.mjs             prints one line of JSON, the environment to use it, and stays until SIGTERM
+//   node scripts/s3-server.mjs --control   also starts what makes fault proxies (tests/support/proxy.mjs)
 // Where LAKESHORE_S3_ENDPOINT is set already, that store is used instead (with AWS_* and LAKESHORE_S3_BUCKET).
 //
 // Invariants: every daemon dies with this process, however it ends (each watches a pipe of ours); a failed start
@@ -425,13 +426,29 @@ const policy = JSON.stringify({
   ],
 });
 
-if (import.meta.url === pathToFileURL(process.argv[1]).href) {
-  const server = await startS3({ port: process.env.PORT ? Number(process.env.PORT) : undefined });
-  console.log(JSON.stringify(s3Environment(server)));
-  const end = async () => {
+/** A server and what makes fault proxies before it: all that tests need, as `environment`. */
+export async function startTestServers() {
+  const { startControl } = await import("../tests/support/proxy.mjs");
+  const server = await startS3();
+  const control = await startControl({ target: server.endpoint, server });
+  const environment = { ...s3Environment(server), LAKESHORE_PROXY_CONTROL: control.url };
+  const stop = async () => {
+    await control.stop();
     await server.stop();
-    process.exit(0);
   };
+  return { server, environment, stop };
+}
+
+if (process.argv[1] && import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const control = process.argv.includes("--control");
+  const { environment, stop } = control ? await startTestServers() : await startAlone();
+  console.log(JSON.stringify(environment));
+  const end = () => stop().then(() => process.exit(0));
   process.on("SIGTERM", end).on("SIGINT", end);
   setInterval(() => {}, 1 << 30);
+}
+
+async function startAlone() {
+  const server = await startS3({ port: process.env.PORT ? Number(process.env.PORT) : undefined });
+  return { environment: s3Environment(server), stop: server.stop };
 }

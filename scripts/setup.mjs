@@ -10,12 +10,20 @@ import { cache, digest, python, root, run, step, toolBin, venv, wasmBindgenVersi
 
 const pythonPackages = ["pyarrow==26.0.1", "polars==2.1.0"];
 
+const browserPackages = ["chromium", "chromium-driver"];
+/** What scripts/s3-server.mjs starts. */
+const s3Packages = ["ceph-mon", "ceph-osd", "radosgw"];
+
 export async function setup({ tests = true } = {}) {
   mkdirSync(cache, { recursive: true });
   await step("set-up: system", () => checkSystem(tests));
   await step("set-up: wasm target", addWasmTarget);
   await step("set-up: wasm-bindgen", installWasmBindgen);
   await step("set-up: npm packages", installNpmPackages);
+  if (tests)
+    await step("set-up: browser", () => installDebian(browserPackages, ["chromium", "chromedriver"]));
+  if (tests)
+    await step("set-up: s3 server", () => installDebian(s3Packages, ["ceph-mon", "ceph-osd", "radosgw"]));
   if (tests) await step("set-up: python venv", makeVenv);
 }
 
@@ -29,13 +37,32 @@ async function checkSystem(tests) {
   if (tests && !(await works("python3"))) await aptInstall("python3", ["python3", "python3-venv"]);
 }
 
-/** Installs Debian packages if we may, or says what is missing. */
+/** Debian packages, unless the programs they bring are there. */
+export async function installDebian(packages, programs) {
+  const missing = [];
+  for (const program of programs) if (!(await works(program))) missing.push(program);
+  if (missing.length === 0) return "present";
+  await aptInstall(missing.join(", "), packages);
+  return "installed";
+}
+
+/** Installs Debian packages if we may, or says what is missing. Services they bring are not started. */
 async function aptInstall(what, packages) {
-  const remedy = `apt-get install ${packages.join(" ")}`;
+  const remedy = `apt-get install --no-install-recommends ${packages.join(" ")}`;
   if (process.getuid?.() !== 0 || !(await works("apt-get"))) throw new Error(`${what} is missing: ${remedy}`);
   const env = { DEBIAN_FRONTEND: "noninteractive" };
-  await run("apt-get", ["update", "-q"], { quiet: true, env });
-  await run("apt-get", ["install", "-q", "-y", "--no-install-recommends", ...packages], { quiet: true, env });
+  const policy = "/usr/sbin/policy-rc.d";
+  const ours = !existsSync(policy);
+  if (ours) writeFileSync(policy, "#!/bin/sh\nexit 101\n", { mode: 0o755 });
+  try {
+    await run("apt-get", ["update", "-q"], { quiet: true, env });
+    await run("apt-get", ["install", "-q", "-y", "--no-install-recommends", ...packages], {
+      quiet: true,
+      env,
+    });
+  } finally {
+    if (ours) rmSync(policy, { force: true });
+  }
 }
 
 async function addWasmTarget() {

@@ -7,12 +7,15 @@ import { readdirSync } from "node:fs";
 import { join } from "node:path";
 import { build } from "./build.mjs";
 import { root, run, step, toolBin } from "./lib.mjs";
+import { startTestServers } from "./s3-server.mjs";
 import { setup } from "./setup.mjs";
 
 const wasmTarget = "wasm32-unknown-unknown";
 const long = process.argv.includes("--long");
 const only = process.argv.find((a) => a.startsWith("--only="))?.slice("--only=".length) ?? "";
 const env = long ? { LAKESHORE_TEST_LONG: "1", TEST_SECONDS: process.env.TEST_SECONDS ?? "60" } : {};
+/** A real S3 server and fault proxies, from the first step that wants them; `env` tells tests where they are. */
+let servers;
 const npx = (tool, ...args) => run(process.execPath, [`node_modules/${tool}`, ...args]);
 const cargo = (...args) => run("cargo", args, { env });
 const nodeTests = () =>
@@ -26,6 +29,7 @@ const steps = [
   ["clippy native", () => clippyNative()],
   ["clippy wasm32", () => cargo("clippy", "-q", "--lib", "--target", wasmTarget, "--", "-D", "warnings")],
   ["clippy wasm32 js", () => clippyJs()],
+  ["s3 server", () => startServers()],
   ["rust tests", () => cargo("test", "-q", "--", "--show-output"), countRust],
   ["rust tests on wasm32", () => testWasm(), countRust],
   ["build", () => build()],
@@ -33,16 +37,22 @@ const steps = [
   ["node tests", () => run(process.execPath, ["--test", ...nodeTests()], { env }), countNode],
   ["quickstart", () => run(process.execPath, ["examples/quickstart.mjs"])],
 ];
-const always = new Set(["build"]);
+const always = new Set(["build", "s3 server"]);
 const formatted = [
   "js/src",
   "scripts",
   "tests/node",
+  "tests/support/*.mjs",
   "examples",
   "bench/node",
   "package.json",
   "tsconfig.json",
 ];
+
+async function startServers() {
+  servers = await startTestServers();
+  Object.assign(env, servers.environment);
+}
 
 /** Tests may unwrap, panic and read clocks, in their helpers, too; the crate may not. */
 async function clippyNative() {
@@ -90,6 +100,8 @@ try {
 } catch (error) {
   failed = 1;
   console.error(error.message);
+} finally {
+  await servers?.stop();
 }
 console.log(`${passed} passed, ${failed} failed`);
 process.exitCode = failed ? 1 : 0;
