@@ -1,0 +1,37 @@
+// The package in browsers. In a page the engine runs in a dedicated worker, so that the page stays responsive and OPFS
+// can be written with sync access handles; in a worker it runs in place.
+
+import { type Db, openWith } from "./db.js";
+import { engine, setModuleLoader } from "./engine.js";
+import { remoteEngine, type WorkerSource } from "./remote/page.js";
+import type { OpenOptions } from "./types.js";
+import { fetchModule } from "./wasm-module.js";
+
+export * from "./index.js";
+export type { WorkerSource } from "./remote/page.js";
+
+setModuleLoader(fetchModule);
+
+/** Options of an open database in a browser. */
+export interface BrowserOptions extends OpenOptions {
+  /**
+   * Of a page: the worker that the engine runs in, whose script imports `lakeshore/worker`; or where its script is; or
+   * what makes it. By default the package's own. Databases with the same one share it, and it is ended when the last
+   * of them closes.
+   */
+  worker?: WorkerSource;
+}
+
+/** Opens a database. With `wal`, durability is local; without, each commit is a log record in `data`. */
+export function open(options: BrowserOptions): Promise<Db> {
+  if (typeof options !== "object" || options === null || typeof document === "undefined") {
+    return openWith(options, engine);
+  }
+  const { worker, ...rest } = options;
+  return openWith(rest, () => remoteEngine(worker, ownWorker));
+}
+
+/** Bundlers look for exactly this expression. */
+function ownWorker(): Worker {
+  return new Worker(new URL("./worker.js", import.meta.url), { type: "module" });
+}

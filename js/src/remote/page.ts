@@ -1,0 +1,168 @@
+// The page's side: an engine in a dedicated worker.
+//
+// One worker serves all databases of the page that were opened with the same `worker` option; it is ended when the
+// last of them closes. If it dies (a trap, a script that does not load, somebody's `terminate()`), every call in
+// flight is rejected, what it held of the page's own stores is released, and the next `open` starts a new worker.
+
+import { LakeshoreError } from "../errors.js";
+import { Tracked } from "../host/tracked.js";
+import type { Engine, Handle, Opening, RawDb, StoreSpec } from "../raw.js";
+import { RemoteHandle } from "./handle.js";
+import { type Hello, protocol } from "./messages.js";
+import { Offers } from "./offer.js";
+import { Peer } from "./peer.js";
+
+/** How a page comes by its worker. */
+export type WorkerSource = Worker | URL | string | (() => Worker);
+
+/** A worker that has said nothing for so long after its start is given up. */
+const startMs = 60_000;
+
+const engines = new Map<unknown, RemoteEngine>();
+const ended = new WeakSet<Worker>();
+/** What is left to be released of dead workers. */
+let funeral: Promise<unknown> = Promise.resolve();
+let started = 0;
+
+/** The engine in the worker that `source` says, started by `start` if need be. */
+export async function remoteEngine(
+  source: WorkerSource | undefined,
+  start: () => Worker,
+): Promise<RemoteEngine> {
+  await funeral;
+  const key = source instanceof URL ? source.href : source;
+  let engine = engines.get(key);
+  if (engine === undefined) {
+    engine = new RemoteEngine(startWorker(source, start), () => engines.delete(key));
+    engines.set(key, engine);
+  }
+  return engine;
+}
+
+function startWorker(source: WorkerSource | undefined, start: () => Worker): Worker {
+  if (source instanceof Worker) {
+    if (!ended.has(source)) return source;
+    throw new LakeshoreError("Closed", "this worker was ended: pass a new one, or a function that makes one");
+  }
+  try {
+    if (source === undefined) return start();
+    return typeof source === "function" ? source() : new Worker(source, { type: "module" });
+  } catch (error) {
+    throw noStart(error instanceof Error ? error.message : String(error));
+  }
+}
+
+function noStart(reason: string): LakeshoreError {
+  const remedy =
+    "serve the package's js/dist/worker.js from this page's origin, let its Content-Security-Policy allow it " +
+    "(worker-src 'self'), or say by option worker where it is";
+  return new LakeshoreError("Unavailable", `the engine's worker did not start (${reason}): ${remedy}`);
+}
+
+/** An engine in a worker. */
+export class RemoteEngine implements Engine {
+  private readonly worker: Worker;
+  private readonly forget: () => void;
+  private readonly peer: Peer;
+  private readonly offers = new Offers();
+  private readonly hosts = new Set<Tracked>();
+  private readonly watching = new AbortController();
+  private databases = 0;
+  private said = false;
+  private failure: Error | undefined;
+
+  constructor(worker: Worker, forget: () => void) {
+    this.worker = worker;
+    this.forget = forget;
+    const { port1, port2 } = new MessageChannel();
+    this.peer = new Peer(port1, this.offers);
+    const life = `lakeshore-worker-${performance.timeOrigin}-${Math.random()}-${++started}`;
+    this.peer.onHello = (hello) => this.greet(hello, life);
+    this.peer.onDied = (error) => this.fail(error);
+    worker.addEventListener("error", (event) => this.fail(this.crashed(event)), {
+      signal: this.watching.signal,
+    });
+    const patience = setTimeout(() => this.fail(noStart(`it said nothing for ${startMs / 1000} s`)), startMs);
+    this.watching.signal.addEventListener("abort", () => clearTimeout(patience));
+    const hello: Hello = { lakeshore: protocol, life };
+    worker.postMessage(hello, [port2]);
+  }
+
+  open(data: StoreSpec, wal: StoreSpec | undefined, options: object): Opening {
+    this.databases += 1;
+    const stores = [data, wal].map((spec) => spec && this.offer(spec));
+    const specs = stores.map((store) => store?.spec);
+    const db = new RemoteHandle<RawDb>(this.peer, 0, "open", [...specs, options]);
+    let released = false;
+    const release = () => {
+      if (released) return;
+      released = true;
+      for (const store of stores) store?.withdraw();
+      db.drop();
+      this.databases -= 1;
+      if (this.databases === 0)
+        this.end(new LakeshoreError("Closed", "the database handle is closed: open it again"));
+    };
+    return { db: db as Handle<RawDb>, release };
+  }
+
+  async memoryBytes(): Promise<number> {
+    return (await this.peer.call(0, "memoryBytes", [])) as number;
+  }
+
+  private offer(spec: StoreSpec): { spec: object; withdraw: () => void } {
+    if (!("host" in spec)) return this.offers.store(spec);
+    const tracked = new Tracked(spec.host);
+    const store = this.offers.store({ host: tracked.proxy });
+    this.hosts.add(tracked);
+    const withdraw = () => {
+      this.hosts.delete(tracked);
+      store.withdraw();
+    };
+    return { spec: store.spec, withdraw };
+  }
+
+  private greet(hello: { protocol: number; locked: boolean }, life: string): void {
+    this.said = true;
+    if (hello.protocol !== protocol) {
+      this.fail(
+        new LakeshoreError("Unsupported", "the worker's script is of another version of the package: reload"),
+      );
+    } else if (hello.locked) {
+      // Granted only when the worker is no more.
+      const gone = () => this.fail(dead("its worker was terminated"));
+      navigator.locks.request(life, { signal: this.watching.signal }, gone).catch(() => undefined);
+    }
+  }
+
+  private crashed(event: ErrorEvent): LakeshoreError {
+    const reason = event.message || "its script did not load";
+    return this.said ? dead(reason) : noStart(reason);
+  }
+
+  /** The worker is of no more use. */
+  private fail(error: Error): void {
+    if (this.failure !== undefined) return;
+    const abandoned = [...this.hosts].map((host) => host.abandon());
+    this.hosts.clear();
+    funeral = Promise.allSettled([funeral, ...abandoned]);
+    this.end(error);
+  }
+
+  private end(error: Error): void {
+    if (this.failure !== undefined) return;
+    this.failure = error;
+    this.forget();
+    this.watching.abort();
+    ended.add(this.worker);
+    this.worker.terminate();
+    this.peer.end(error);
+  }
+}
+
+function dead(reason: string): LakeshoreError {
+  return new LakeshoreError(
+    "Internal",
+    `the engine stopped (${reason}): open the database again; acknowledged rows are kept`,
+  );
+}

@@ -1,0 +1,130 @@
+// One end of a port over which both sides call each other's objects. Invariants: messages are handled in the order in
+// which they were sent, so calls take effect in call order; every call settles, also if the other side dies.
+
+import { invalid, LakeshoreError } from "../errors.js";
+import { type Crossing, errorIn, errorOut, givenAway, type Message } from "./messages.js";
+
+/** What this side has for the other. */
+export interface Service {
+  call(on: number, method: string, args: unknown[]): unknown;
+  start(id: number, on: number, method: string, args: unknown[]): void;
+  ready(on: number): Promise<void>;
+  drop(on: number): void;
+}
+
+interface Waiting {
+  resolve(value: unknown): void;
+  reject(error: unknown): void;
+}
+
+export class Peer {
+  /** Told of the other side's first and last words. */
+  onHello: (hello: { protocol: number; locked: boolean }) => void = () => undefined;
+  onDied: (error: Error) => void = () => undefined;
+  private readonly port: MessagePort;
+  private readonly service: Service;
+  private readonly waiting = new Map<number, Waiting>();
+  private failure: Error | undefined;
+  private last = 0;
+
+  constructor(port: MessagePort, service: Service) {
+    this.port = port;
+    this.service = service;
+    port.addEventListener("message", ({ data }) => this.take(data as Message));
+    port.addEventListener("messageerror", () =>
+      this.onDied(new LakeshoreError("Internal", "a message of the engine's worker could not be read")),
+    );
+    port.start();
+  }
+
+  call(on: number, method: string, args: unknown[]): Promise<unknown> {
+    return this.ask((id) => ({ type: "call", id, on, method, args }));
+  }
+
+  ready(on: number): Promise<unknown> {
+    return this.ask((id) => ({ type: "ready", id, on }));
+  }
+
+  /** The number of the object that the call makes. */
+  start(on: number, method: string, args: unknown[]): number {
+    if (this.failure !== undefined) throw this.failure;
+    const id = ++this.last;
+    this.send({ type: "start", id, on, method, args });
+    return id;
+  }
+
+  drop(on: number): void {
+    if (this.failure === undefined) this.send({ type: "drop", on });
+  }
+
+  send(message: Message): void {
+    const values = message.type === "result" ? [message.value] : message.type === "call" ? message.args : [];
+    try {
+      this.port.postMessage(message, givenAway(values));
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      throw invalid(`an argument cannot be passed to the engine's worker: ${reason}`);
+    }
+  }
+
+  /** Ends it: what waits, and what will be called, is rejected. */
+  end(failure: Error): void {
+    this.failure ??= failure;
+    for (const { reject } of this.waiting.values()) reject(this.failure);
+    this.waiting.clear();
+    this.port.close();
+  }
+
+  private ask(message: (id: number) => Message): Promise<unknown> {
+    return new Promise((resolve, reject) => {
+      if (this.failure !== undefined) return reject(this.failure);
+      const id = ++this.last;
+      try {
+        this.send(message(id));
+        this.waiting.set(id, { resolve, reject });
+      } catch (error) {
+        reject(error);
+      }
+    });
+  }
+
+  private take(message: Message): void {
+    switch (message.type) {
+      case "call":
+        return this.answer(message.id, () => this.service.call(message.on, message.method, message.args));
+      case "ready":
+        return this.answer(message.id, () => this.service.ready(message.on));
+      case "start":
+        return this.service.start(message.id, message.on, message.method, message.args);
+      case "drop":
+        return this.service.drop(message.on);
+      case "result":
+        this.waiting.get(message.id)?.resolve(message.value);
+        return void this.waiting.delete(message.id);
+      case "failed":
+        this.waiting.get(message.id)?.reject(errorIn(message.error));
+        return void this.waiting.delete(message.id);
+      case "hello":
+        return this.onHello(message);
+      case "died":
+        return this.onDied(errorIn(message.error));
+    }
+  }
+
+  /** Calls at once, and answers when there is an answer. */
+  private answer(id: number, action: () => unknown): void {
+    let result: unknown;
+    try {
+      result = action();
+    } catch (error) {
+      return this.fail(id, errorOut(error));
+    }
+    Promise.resolve(result)
+      .then((value) => this.send({ type: "result", id, value }))
+      .catch((error: unknown) => this.fail(id, errorOut(error)));
+  }
+
+  private fail(id: number, error: Crossing): void {
+    this.send({ type: "failed", id, error });
+  }
+}

@@ -1,0 +1,163 @@
+// The worker's side: holds the engine's objects and calls them as the page says.
+
+import { engine, onTrap } from "../engine.js";
+import { LakeshoreError } from "../errors.js";
+import type { Handle, Opening, StoreSpec } from "../raw.js";
+import { type Hello, type Message, errorOut, protocol } from "./messages.js";
+import { revive } from "./offer.js";
+import { Peer, type Service } from "./peer.js";
+
+type AnyHandle = {
+  call(method: string, ...args: unknown[]): Promise<unknown>;
+  start(method: string, ...args: unknown[]): AnyHandle;
+  ready(): Promise<void>;
+};
+
+/** So many batches of a scan are read before they are asked for. */
+const ahead = 2;
+
+/** Answers the pages that say hello to this worker. */
+export function serve(): void {
+  const peers: Peer[] = [];
+  onTrap((error) => {
+    const message: Message = { type: "died", error: errorOut(error) };
+    for (const peer of peers) peer.send(message);
+  });
+  globalThis.addEventListener("message", (event: MessageEvent) => {
+    const hello = event.data as Hello | undefined;
+    const [port] = event.ports;
+    if (typeof hello?.lakeshore !== "number" || port === undefined) return;
+    const objects = new Objects();
+    const peer = new Peer(port, objects);
+    objects.peer = peer;
+    peers.push(peer);
+    hold(hello.life).then((locked) => peer.send({ type: "hello", protocol, locked }));
+  });
+}
+
+/** Holds a lock for as long as this worker lives, by which its page knows. Whether there are locks. */
+function hold(name: string): Promise<boolean> {
+  const { locks } = navigator;
+  if (locks === undefined) return Promise.resolve(false);
+  return new Promise((resolve) => {
+    const forEver = new Promise(() => undefined);
+    const held = locks.request(name, () => {
+      resolve(true);
+      return forEver;
+    });
+    held.catch(() => resolve(false));
+  });
+}
+
+/** What a page has made here, by number. */
+class Objects implements Service {
+  declare peer: Peer;
+  private readonly objects = new Map<number, AnyHandle>();
+  private readonly openings = new Map<number, Promise<Opening>>();
+
+  call(on: number, method: string, args: unknown[]): unknown {
+    if (on === 0) return engine().then((instance) => instance.memoryBytes());
+    return this.get(on).call(method, ...args);
+  }
+
+  start(id: number, on: number, method: string, args: unknown[]): void {
+    if (on === 0) return this.open(id, args);
+    let made: AnyHandle;
+    try {
+      made = this.get(on).start(method, ...args);
+    } catch (error) {
+      made = new Later(Promise.reject(error));
+    }
+    this.objects.set(id, method === "scan" ? new ReadAhead(made) : made);
+  }
+
+  async ready(on: number): Promise<void> {
+    await this.get(on).ready();
+  }
+
+  drop(on: number): void {
+    this.objects.delete(on);
+    this.openings.get(on)?.then(
+      (opening) => opening.release(),
+      () => undefined,
+    );
+    this.openings.delete(on);
+  }
+
+  private get(on: number): AnyHandle {
+    const object = this.objects.get(on);
+    if (object === undefined)
+      throw new LakeshoreError("Closed", "the database handle is closed: open it again");
+    return object;
+  }
+
+  private open(id: number, [data, wal, options]: unknown[]): void {
+    const specs = [data, wal].map((spec) => revive(spec as StoreSpec | undefined, this.peer));
+    const opening = engine().then((instance) => instance.open(specs[0]!, specs[1], options as object));
+    const db = opening.then(({ db }) => db as Handle<never> as AnyHandle);
+    this.openings.set(id, opening);
+    this.objects.set(id, new Later(db));
+    db.then(
+      (made) => this.objects.has(id) && this.objects.set(id, made),
+      () => undefined,
+    );
+  }
+}
+
+/** An object that is not there yet. */
+class Later implements AnyHandle {
+  private readonly handle: Promise<AnyHandle>;
+
+  constructor(handle: Promise<AnyHandle>) {
+    this.handle = handle;
+    handle.catch(() => undefined);
+  }
+
+  call(method: string, ...args: unknown[]): Promise<unknown> {
+    return this.handle.then((handle) => handle.call(method, ...args));
+  }
+
+  start(method: string, ...args: unknown[]): AnyHandle {
+    return new Later(this.handle.then((handle) => handle.start(method, ...args)));
+  }
+
+  ready(): Promise<void> {
+    return this.handle.then((handle) => handle.ready());
+  }
+}
+
+/** A scan that reads a few batches ahead of the page, so that both work at once. */
+class ReadAhead implements AnyHandle {
+  private readonly scan: AnyHandle;
+  private readonly batches: Promise<unknown>[] = [];
+  private last: Promise<unknown> = Promise.resolve();
+  private ended = false;
+
+  constructor(scan: AnyHandle) {
+    this.scan = scan;
+  }
+
+  call(method: string, ...args: unknown[]): Promise<unknown> {
+    if (method !== "nextIpc" && method !== "nextColumns") {
+      this.ended = true;
+      return this.scan.call(method, ...args);
+    }
+    while (!this.ended && this.batches.length <= ahead) this.batches.push(this.read(method));
+    return this.batches.shift() ?? Promise.resolve(undefined);
+  }
+
+  start(): AnyHandle {
+    return this;
+  }
+
+  ready(): Promise<void> {
+    return this.scan.ready();
+  }
+
+  private read(method: string): Promise<unknown> {
+    const batch = this.last.then(() => (this.ended ? undefined : this.scan.call(method)));
+    const end = () => void (this.ended = true);
+    this.last = batch.then((value) => value === undefined && end(), end);
+    return batch;
+  }
+}
