@@ -20,6 +20,7 @@ import { setModuleLoader } from "./engine.js";
 
 export { Db, open } from "./db.js";
 export { type ErrorCode, LakeshoreError } from "./errors.js";
+export { opfs } from "./opfs.js";
 export { and, col, Column, type Literal, not, or, Predicate } from "./predicate.js";
 export { Scan } from "./scan.js";
 export { host, memory } from "./stores.js";

@@ -24,6 +24,12 @@ export interface OpfsStore {
   readonly opfs: object;
 }
 
+/** Options of `opfs()`. */
+export interface OpfsOptions {
+  /** Whether to ask the browser not to evict the origin's data. It may say no; `stats()` shows what it said. */
+  persist?: boolean;
+}
+
 /**
  * When a WAL frame is made durable, and with it acknowledged:
  * `"always"` before every acknowledgement (the default); `{ intervalMs }` at the first commit after that time;

@@ -5,7 +5,7 @@ use super::error::get;
 use crate::{
     env::Storage,
     error::{Error, Result},
-    platform::wasm::Host,
+    platform::wasm::{Host, Opfs},
 };
 use std::sync::Arc;
 use wasm_bindgen::JsValue;
@@ -15,6 +15,10 @@ pub(super) fn storage(spec: &JsValue) -> Result<Arc<dyn Storage>> {
     let host = get(spec, "host");
     if !host.is_undefined() {
         return Ok(Host::new(host)?);
+    }
+    let opfs = get(spec, "opfs");
+    if !opfs.is_undefined() {
+        return Ok(Opfs::from_js(&opfs)?);
     }
     Err(Error::invalid(
         "a store is made by s3(), opfs(), directory(), memory() or host()",

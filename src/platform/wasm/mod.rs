@@ -7,7 +7,9 @@
 mod call;
 mod host;
 mod host_error;
+mod opfs;
 mod runtime;
 
 pub use host::Host;
+pub use opfs::Opfs;
 pub use runtime::WasmRuntime;

@@ -1,0 +1,37 @@
+// Directories of the browser's origin-private file system (src/platform/wasm/opfs).
+
+import { invalid } from "./errors.js";
+import type { OpfsOptions, OpfsStore } from "./types.js";
+
+/** What the engine takes (src/platform/wasm/opfs/mod.rs). */
+export interface OpfsSpec {
+  name: string;
+  persist: boolean;
+}
+
+/**
+ * A directory of the browser's origin-private file system, as `data`, as `wal` or, under two names, as both:
+ * `{ data: opfs("my-app"), wal: opfs("my-app-wal") }`. It is made by the first write. A commit is as durable as the
+ * browser's flush makes it, and the browser may evict all of an origin's data unless it is asked to persist it.
+ */
+export function opfs(name: string, options: OpfsOptions = {}): OpfsStore {
+  if (typeof name !== "string" || name === "") {
+    throw invalid('opfs() takes the name of a directory: opfs("my-app")');
+  }
+  const { persist = false, ...rest } = options;
+  if (typeof persist !== "boolean") throw invalid("opfs(): persist is true or false");
+  for (const option in rest) throw invalid(`opfs(): there is no option ${option}: options are { persist }`);
+  const spec: OpfsSpec = { name, persist };
+  return { opfs: spec };
+}
+
+/**
+ * Asks the browser to keep the data of stores that want it: only a page may ask, so a page does before it hands the
+ * stores to a worker. The answer does not matter here; `stats()` shows it.
+ */
+export async function askToPersist(...stores: unknown[]): Promise<void> {
+  const wanted = stores.some((store) => (store as { opfs?: OpfsSpec } | undefined)?.opfs?.persist === true);
+  const storage = (globalThis as { navigator?: { storage?: Partial<StorageManager> } }).navigator?.storage;
+  if (!wanted || typeof storage?.persist !== "function") return;
+  await storage.persist().catch(() => false);
+}

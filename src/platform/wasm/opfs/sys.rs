@@ -1,0 +1,165 @@
+//! The browser's objects, as far as the store calls them. Declared here instead of taken from
+//! web-sys because every call may throw (`catch`): an exception that passes through wasm uncaught
+//! counts as a trap. Calls are by name, so a method the browser lacks is such an exception, too.
+
+use super::super::call::{function, property};
+use crate::error::{Error, Result};
+use js_sys::{AsyncIterator, Function, Object, Promise, Reflect};
+use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
+
+#[wasm_bindgen]
+extern "C" {
+    /// `navigator.storage`.
+    #[derive(Clone)]
+    pub(super) type StorageManager;
+    #[wasm_bindgen(method, catch, js_name = getDirectory)]
+    pub(super) async fn directory(this: &StorageManager) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    pub(super) async fn persist(this: &StorageManager) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    pub(super) async fn persisted(this: &StorageManager) -> Result<JsValue, JsValue>;
+
+    /// A `FileSystemDirectoryHandle`.
+    #[derive(Clone)]
+    pub(super) type Directory;
+    #[wasm_bindgen(method, catch, js_name = getDirectoryHandle)]
+    pub(super) async fn directory(
+        this: &Directory,
+        name: &str,
+        options: &JsValue,
+    ) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = getFileHandle)]
+    pub(super) async fn file(
+        this: &Directory,
+        name: &str,
+        options: &JsValue,
+    ) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = removeEntry)]
+    pub(super) async fn remove(this: &Directory, name: &str) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    pub(super) fn values(this: &Directory) -> Result<AsyncIterator, JsValue>;
+
+    /// A `FileSystemHandle`: what `values` gives.
+    pub(super) type Entry;
+    #[wasm_bindgen(method, getter)]
+    pub(super) fn kind(this: &Entry) -> String;
+    #[wasm_bindgen(method, getter)]
+    pub(super) fn name(this: &Entry) -> String;
+
+    /// A `FileSystemFileHandle`.
+    #[derive(Clone)]
+    pub(super) type FileHandle;
+    #[wasm_bindgen(method, catch, js_name = getFile)]
+    pub(super) async fn snapshot(this: &FileHandle) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = createSyncAccessHandle)]
+    pub(super) async fn access(this: &FileHandle) -> Result<JsValue, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = move)]
+    pub(super) async fn move_to(
+        this: &FileHandle,
+        directory: &Directory,
+        name: &str,
+    ) -> Result<JsValue, JsValue>;
+
+    /// A `FileSystemSyncAccessHandle`.
+    #[derive(Clone)]
+    pub(super) type Access;
+    #[wasm_bindgen(method, catch)]
+    pub(super) fn write(this: &Access, bytes: &[u8], options: &JsValue) -> Result<f64, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    pub(super) fn flush(this: &Access) -> Result<(), JsValue>;
+    #[wasm_bindgen(method, catch, js_name = getSize)]
+    pub(super) fn size(this: &Access) -> Result<f64, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    pub(super) fn close(this: &Access) -> Result<(), JsValue>;
+
+    /// A `File`: what a file held when it was asked for.
+    pub(super) type Snapshot;
+    #[wasm_bindgen(method, getter)]
+    pub(super) fn size(this: &Snapshot) -> f64;
+    #[wasm_bindgen(method, catch)]
+    pub(super) fn slice(this: &Snapshot, start: f64, end: f64) -> Result<Snapshot, JsValue>;
+    #[wasm_bindgen(method, catch, js_name = arrayBuffer)]
+    pub(super) async fn bytes(this: &Snapshot) -> Result<JsValue, JsValue>;
+
+    /// `navigator.locks`.
+    #[derive(Clone)]
+    pub(super) type LockManager;
+    #[wasm_bindgen(method, catch)]
+    pub(super) fn request(
+        this: &LockManager,
+        name: &str,
+        options: &JsValue,
+        granted: &JsValue,
+    ) -> Result<Promise, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    pub(super) async fn query(this: &LockManager) -> Result<JsValue, JsValue>;
+}
+
+/// `{ [name]: value }`.
+pub(super) fn object(name: &str, value: impl Into<JsValue>) -> JsValue {
+    let object = Object::new();
+    // It cannot fail: the object is plain and extensible.
+    let _ = Reflect::set(&object, &name.into(), &value.into());
+    object.into()
+}
+
+/// Whether `thrown` is an exception of that name.
+pub(super) fn is_named(thrown: &JsValue, name: &str) -> bool {
+    property(thrown, "name").is_some_and(|found| found == *name)
+}
+
+/// What this realm has for the store, or `Unsupported`, naming what is missing and the remedy.
+pub(super) fn find() -> Result<(StorageManager, LockManager)> {
+    let global = js_sys::global();
+    let navigator = property(&global, "navigator");
+    let part = |name| navigator.as_ref().and_then(|it| property(it, name));
+    let storage = part("storage").filter(|it| function(it, "getDirectory").is_some());
+    let (Some(storage), Some(locks)) = (storage, part("locks")) else {
+        return Err(Error::unsupported(
+            "opfs() needs a browser's origin-private file system and Web Locks: they are in browsers, \
+             on pages served over https or from localhost",
+        ));
+    };
+    if !file_method("createSyncAccessHandle") {
+        return Err(Error::unsupported(
+            "opfs() needs sync access handles, which browsers give to dedicated workers only: open \
+             the database by the package's browser entry, which runs the engine in one, or from a \
+             dedicated worker of your own",
+        ));
+    }
+    Ok((storage.unchecked_into(), locks.unchecked_into()))
+}
+
+/// Whether files have that method here.
+pub(super) fn file_method(name: &str) -> bool {
+    let class = property(&js_sys::global(), "FileSystemFileHandle");
+    let prototype = class.and_then(|class| property(&class, "prototype"));
+    prototype.is_some_and(|prototype| Reflect::has(&prototype, &name.into()).unwrap_or(false))
+}
+
+/// What is released when the instance traps: the set of `js/src/opfs.ts`, of functions to be called
+/// and handles to be closed. Without one nothing is kept.
+#[derive(Clone, Default)]
+pub(super) struct Held(Option<JsValue>);
+
+impl Held {
+    pub(super) fn new(set: Option<JsValue>) -> Self {
+        Self(set)
+    }
+
+    pub(super) fn add(&self, thing: &JsValue) {
+        self.call("add", thing);
+    }
+
+    pub(super) fn delete(&self, thing: &JsValue) {
+        self.call("delete", thing);
+    }
+
+    fn call(&self, method: &str, thing: &JsValue) {
+        if let Some(set) = &self.0
+            && let Some(method) = function(set, method)
+        {
+            let _: Result<JsValue, JsValue> = Function::call1(&method, set, thing);
+        }
+    }
+}
