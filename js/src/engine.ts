@@ -12,14 +12,15 @@ import type { Engine, Opening, RawModule, StoreSpec } from "./raw.js";
 import { Tracked } from "./host/tracked.js";
 
 /** Gives the compiled module: set once by the runtime's entry file. */
-export type ModuleLoader = () => Promise<WebAssembly.Module>;
+export type ModuleLoader = () => WebAssembly.Module | PromiseLike<WebAssembly.Module>;
 
 let loader: ModuleLoader | undefined;
-let compiled: Promise<WebAssembly.Module> | undefined;
+/** In Workers never a promise: one request must not wait for what another began. */
+let compiled: WebAssembly.Module | PromiseLike<WebAssembly.Module> | undefined;
 let booted = false;
 let current: Instance | undefined;
-/** What is left to be released of dead instances. */
-let funeral: Promise<unknown> = Promise.resolve();
+/** What dead instances held alone (locks, open files) and have not released yet. */
+let funeral: Promise<unknown> | undefined;
 let trapped: (error: LakeshoreError) => void = () => undefined;
 
 /** Says where the WebAssembly module comes from. */
@@ -42,10 +43,13 @@ export async function engine(): Promise<Instance> {
     );
   }
   compiled ??= loader();
-  const module = await compiled.catch((error: unknown) => {
+  let module: WebAssembly.Module;
+  try {
+    module = await compiled;
+  } catch (error) {
     compiled = undefined;
     throw error;
-  });
+  }
   await funeral;
   current ??= boot(module);
   return current;
@@ -124,9 +128,10 @@ export class Instance implements Engine {
       { cause },
     );
     if (current === this) current = undefined;
-    const settled = [...this.hosts].map((host) => host.abandon());
+    const released = [...this.hosts].map((host) => [host.exclusive, host.abandon()] as const);
     this.hosts.clear();
-    funeral = Promise.allSettled([funeral, ...settled]);
+    const awaited = released.filter(([exclusive]) => exclusive).map(([, ends]) => ends);
+    if (awaited.length > 0) funeral = Promise.allSettled([funeral, ...awaited]);
     for (const reject of [...this.waiting]) reject(this.failure);
     this.waiting.clear();
     trapped(this.failure);

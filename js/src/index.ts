@@ -30,5 +30,5 @@ export type * from "./types.js";
 
 /** Gives the package its WebAssembly module, where the runtime's entry file has not: once, before `open`. */
 export function init(module: WebAssembly.Module | PromiseLike<WebAssembly.Module>): void {
-  setModuleLoader(async () => module);
+  setModuleLoader(() => module);
 }

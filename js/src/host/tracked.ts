@@ -16,6 +16,8 @@ export class Tracked {
   private readonly running = new Set<Promise<unknown>>();
   private readonly held = new Set<object>();
   private abandoned = false;
+  /** Whether it was asked for what only one can have, so that the next instance has to wait until it is released. */
+  exclusive = false;
 
   constructor(host: object) {
     this.proxy = this.wrap(host, undefined);
@@ -48,6 +50,7 @@ export class Tracked {
     args: unknown[],
   ): unknown {
     if (this.abandoned) throw new LakeshoreError("Internal", "the engine that made this request stopped");
+    if (name === "lock" || name === "append") this.exclusive = true;
     const result = method.apply(target, args);
     if (!(result instanceof Promise)) return this.opened(name, holder, result);
     const tracked: Promise<unknown> = result.then((value) => this.opened(name, holder, value));
