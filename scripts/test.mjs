@@ -18,10 +18,11 @@ const env = long ? { LAKESHORE_TEST_LONG: "1", TEST_SECONDS: process.env.TEST_SE
 let servers;
 const npx = (tool, ...args) => run(process.execPath, [`node_modules/${tool}`, ...args]);
 const cargo = (...args) => run("cargo", args, { env });
-const nodeTests = () =>
-  readdirSync(join(root, "tests", "node"))
+const testsIn = (folder) =>
+  readdirSync(join(root, "tests", folder))
     .filter((name) => name.endsWith(".test.mjs"))
-    .map((name) => join("tests", "node", name));
+    .map((name) => join("tests", folder, name));
+const nodeTest = (folder) => run(process.execPath, ["--test", ...testsIn(folder)], { env });
 
 const steps = [
   ["rust format", () => cargo("fmt", "--check")],
@@ -34,13 +35,15 @@ const steps = [
   ["rust tests on wasm32", () => testWasm(), countRust],
   ["build", () => build()],
   ["typescript", () => npx("typescript/bin/tsc", "-p", "tests/node/tsconfig.json")],
-  ["node tests", () => run(process.execPath, ["--test", ...nodeTests()], { env }), countNode],
+  ["node tests", () => nodeTest("node"), countNode],
+  ["browser tests", () => nodeTest("browser"), countNode],
   ["quickstart", () => run(process.execPath, ["examples/quickstart.mjs"])],
 ];
 const always = new Set(["build", "s3 server"]);
 const formatted = [
   "js/src",
   "scripts",
+  "tests/browser",
   "tests/node",
   "tests/support/*.mjs",
   "examples",

@@ -67,6 +67,7 @@ export class RemoteEngine implements Engine {
   private readonly offers = new Offers();
   private readonly hosts = new Set<Tracked>();
   private readonly watching = new AbortController();
+  private readonly patience: ReturnType<typeof setTimeout>;
   private databases = 0;
   private said = false;
   private failure: Error | undefined;
@@ -82,8 +83,7 @@ export class RemoteEngine implements Engine {
     worker.addEventListener("error", (event) => this.fail(this.crashed(event)), {
       signal: this.watching.signal,
     });
-    const patience = setTimeout(() => this.fail(noStart(`it said nothing for ${startMs / 1000} s`)), startMs);
-    this.watching.signal.addEventListener("abort", () => clearTimeout(patience));
+    this.patience = setTimeout(() => this.fail(noStart(`it said nothing for ${startMs / 1000} s`)), startMs);
     const hello: Hello = { lakeshore: protocol, life };
     worker.postMessage(hello, [port2]);
   }
@@ -124,6 +124,7 @@ export class RemoteEngine implements Engine {
 
   private greet(hello: { protocol: number; locked: boolean }, life: string): void {
     this.said = true;
+    clearTimeout(this.patience);
     if (hello.protocol !== protocol) {
       this.fail(
         new LakeshoreError("Unsupported", "the worker's script is of another version of the package: reload"),
@@ -153,6 +154,7 @@ export class RemoteEngine implements Engine {
     if (this.failure !== undefined) return;
     this.failure = error;
     this.forget();
+    clearTimeout(this.patience);
     this.watching.abort();
     ended.add(this.worker);
     this.worker.terminate();

@@ -1,25 +1,53 @@
 // Headless Chromium with a persistent profile: only that keeps OPFS on disk.
 
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
+import { rm } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { after, before } from "node:test";
 import { chromium } from "playwright-core";
+import { serve } from "./server.mjs";
 
 const executablePath = process.env.LAKESHORE_CHROMIUM ?? "/usr/bin/chromium";
 const args = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"];
 
-/** A profile directory that is removed after the test. */
-export function profile(t) {
-  const path = mkdtempSync(join(tmpdir(), "lakeshore-chromium-"));
-  t.after(() => rmSync(path, { recursive: true, force: true, maxRetries: 5, retryDelay: 100 }));
-  return path;
+/** A profile directory. */
+export function profile() {
+  return mkdtempSync(join(tmpdir(), "lakeshore-chromium-"));
 }
 
-/** Starts the browser on a profile. */
-export async function launch(t, path = profile(t)) {
-  const context = await chromium.launchPersistentContext(path, { executablePath, args, headless: true });
-  t.after(() => context.close());
+/** Starts the browser; after the test it is closed, and its profile removed. */
+export async function launch(t, path = profile()) {
+  const context = await start(path);
+  t.after(() => quit(context, path));
   return context;
+}
+
+function start(path) {
+  return chromium.launchPersistentContext(path, { executablePath, args, headless: true });
+}
+
+async function quit(context, path) {
+  await context.close();
+  // Processes of the browser may still be writing.
+  await rm(path, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
+}
+
+/**
+ * One browser for all tests of a file. Gives a function that starts a server and opens a tab on it: an origin, and with
+ * it an OPFS, of its own.
+ */
+export function sharedBrowser() {
+  const path = profile();
+  let context;
+  before(async () => void (context = await start(path)));
+  after(() => quit(context, path));
+  return async (t, options) => {
+    const server = await serve(t, options);
+    const page = await openPage(context, server.origin);
+    t.after(() => page.close());
+    return { context, server, page, run: (action, arg) => page.evaluate(action, arg) };
+  };
 }
 
 /** A new tab with the package and the actions in it. */

@@ -1,0 +1,222 @@
+// Where the worker comes from, who shares it, and what happens when it does not start, or dies.
+
+import assert from "node:assert/strict";
+import { test } from "node:test";
+import { sharedBrowser } from "./support/chromium.mjs";
+
+const start = sharedBrowser();
+
+/** What `open` in a new page rejects with. */
+async function refusal(t, options, openOptions = {}) {
+  const { run } = await start(t, options);
+  return run(async (more) => {
+    const { open, memory } = lakeshore;
+    try {
+      const db = await open({ data: memory(), ...more });
+      await db.close();
+      return "opened";
+    } catch (error) {
+      return { ours: error instanceof lakeshore.LakeshoreError, code: error.code, message: error.message };
+    }
+  }, openOptions);
+}
+
+test("databases share a worker, which ends with the last of them", async (t) => {
+  const { page, run } = await start(t);
+  const openOne = (name) =>
+    run(async (name) => {
+      globalThis[name] = await lakeshore.open({ data: lakeshore.memory() });
+    }, name);
+  const close = (name) => run((name) => globalThis[name].close(), name);
+  const workers = async () => {
+    await page.waitForTimeout(50);
+    return page.workers().length;
+  };
+  await Promise.all([openOne("a"), openOne("b")]);
+  assert.equal(await workers(), 1);
+  await close("a");
+  assert.equal(await workers(), 1);
+  await openOne("c");
+  await run(() => globalThis.b.table("t", { schema: { id: "int64" }, primaryKey: ["id"] }));
+  await close("b");
+  await close("c");
+  assert.equal(await workers(), 0);
+  await openOne("d");
+  assert.equal(await workers(), 1);
+  await assert.rejects(run(() => lakeshore.open({ data: lakeshore.memory(), nonsense: 1 })));
+  assert.equal(await workers(), 1);
+  await close("d");
+  assert.equal(await workers(), 0);
+  await assert.rejects(run(() => lakeshore.open({ data: lakeshore.memory(), nonsense: 1 })));
+  assert.equal(await workers(), 0);
+});
+
+test("the worker may be given as a URL, a string, a function or itself", async (t) => {
+  const { page, run } = await start(t);
+  const counts = await run(async () => {
+    const { open, memory } = lakeshore;
+    const path = "/pkg/js/dist/worker.js";
+    const make = () => new Worker(path, { type: "module" });
+    const itself = make();
+    const counts = [];
+    for (const worker of [path, new URL(path, location.href), make, itself]) {
+      const db = await open({ data: memory(), worker });
+      const again = await open({ data: memory(), worker });
+      const table = await db.table("t", { schema: { id: "int64" }, primaryKey: ["id"] });
+      await table.ingest([{ id: 1n }]);
+      counts.push(await table.scan().count());
+      await Promise.all([db.close(), again.close()]);
+    }
+    const refused = await open({ data: memory(), worker: itself }).catch((error) => error);
+    return [...counts, refused.code, refused.message];
+  });
+  assert.deepEqual(counts.slice(0, 5), [1, 1, 1, 1, "Closed"]);
+  assert.match(counts[5], /pass a new one/);
+  await page.waitForTimeout(50);
+  assert.equal(page.workers().length, 0);
+});
+
+test("in a worker of one's own the engine runs in place", async (t) => {
+  const { run } = await start(t);
+  const count = await run(async () => {
+    const worker = new Worker("/tests/browser/support/in-place-worker.mjs", { type: "module" });
+    const answer = new Promise((resolve, reject) => {
+      worker.onmessage = ({ data }) => resolve(data.count);
+      worker.onerror = (event) => reject(new Error(event.message));
+    });
+    worker.postMessage("go");
+    return answer;
+  });
+  assert.equal(count, 2);
+});
+
+test("a worker that does not start says what to do", async (t) => {
+  const wanted = { ours: true, code: "Unavailable" };
+  const cases = [
+    [{ missing: ["/worker.js"] }, {}],
+    [
+      {
+        policy:
+          "default-src 'none'; script-src 'self' 'wasm-unsafe-eval'; worker-src 'none'; connect-src 'self'",
+      },
+      {},
+    ],
+    [{}, { worker: "/pkg/README.md" }],
+    [{}, { worker: "https://example.invalid/worker.js" }],
+  ];
+  for (const [options, openOptions] of cases) {
+    const { message, ...error } = await refusal(t, options, openOptions);
+    assert.deepEqual(error, wanted, message);
+    assert.match(message, /worker\.js.*worker-src 'self'/);
+  }
+});
+
+test("a module that is not there or not allowed says so, and a wrong type of it is no matter", async (t) => {
+  const missing = await refusal(t, { missing: [".wasm"] });
+  assert.equal(missing.code, "Unavailable");
+  assert.match(missing.message, /http:.*lakeshore_bg\.wasm was answered by status 404: serve/);
+  const forbidden = await refusal(t, { policy: "default-src 'self'" });
+  assert.equal(forbidden.code, "Unsupported");
+  assert.match(forbidden.message, /wasm-unsafe-eval/);
+  assert.equal(await refusal(t, { wasmType: "application/octet-stream" }), "opened");
+  assert.equal(await refusal(t, { wasmType: "text/plain" }), "opened");
+});
+
+test("a worker that is terminated rejects what waits, and the next open works", async (t) => {
+  const { run } = await start(t);
+  const seen = await run(async () => {
+    const { open, memory, host } = lakeshore;
+    const data = memory();
+    const wal = memory();
+    let made;
+    const worker = () => (made = new Worker("/pkg/js/dist/worker.js", { type: "module" }));
+    const db = await open({ data, wal, worker });
+    const table = await db.table("t", { schema: { id: "int64" }, primaryKey: ["id"] });
+    await table.ingest([{ id: 1n }]);
+    const outcome = (promise) =>
+      promise.then(
+        () => "done",
+        (error) => [error.code, error.message],
+      );
+    const calls = Array.from({ length: 20 }, () => outcome(table.scan().toArray()));
+    const begin = performance.now();
+    made.terminate();
+    const outcomes = await Promise.all(calls);
+    const ms = performance.now() - begin;
+    const after = await outcome(table.get({ id: 1n }));
+    const again = await open({ data, wal, worker });
+    const count = await (await again.table("t")).scan().count();
+    await again.close();
+    return { last: outcomes.at(-1), after, count, ms };
+  });
+  assert.equal(seen.last[0], "Internal");
+  assert.match(seen.last[1], /terminated/);
+  assert.equal(seen.after[0], "Internal");
+  assert.equal(seen.count, 1);
+  assert.ok(seen.ms < 1000, `${seen.ms} ms`);
+});
+
+for (const way of ["panic", "out of memory"]) {
+  test(`a trap by ${way} rejects every call in flight, and the next open has every acknowledged row`, async (t) => {
+    const { run } = await start(t);
+    const seen = await run(async (way) => {
+      const { open, memory, host } = lakeshore;
+      const data = memory();
+      const wal = memory();
+      let hold;
+      // A sync that waits: its ingest is in flight when the engine traps.
+      const held = {};
+      for (const name of ["get", "getRange", "getSuffix", "put", "putIfAbsent", "list", "delete", "lock"])
+        held[name] = (...args) => wal.host[name](...args);
+      held.append = (key) => {
+        const file = wal.host.append(key);
+        return { size: file.size, write: file.write, sync: () => hold, close: file.close };
+      };
+      const worker = "/tests/browser/support/fragile-worker.mjs";
+      const rounds = [];
+      for (let round = 0; round < 3; round++) {
+        const db = await open({ data, wal: host(held), worker, commitBytes: 2 ** 30 });
+        const table = await db.table("t", { schema: { id: "int64", raw: "binary" }, primaryKey: ["id"] });
+        const bystander = await open({ data: memory(), worker });
+        const other = await bystander.table("other", { schema: { id: "int64" }, primaryKey: ["id"] });
+        await table.ingest([{ id: BigInt(round) }]);
+        await db.flush();
+        await table.ingest([{ id: BigInt(100 + round) }]);
+        const outcome = (promise) =>
+          promise.then(
+            () => "done",
+            (error) => error.code,
+          );
+        let release;
+        hold = new Promise((resolve) => (release = resolve));
+        const calls = [outcome(table.ingest([{ id: 1000n }]))];
+        await new Promise((resolve) => setTimeout(resolve, 20));
+        const begin = performance.now();
+        if (way === "panic") {
+          new BroadcastChannel("fragile").postMessage("panic");
+          await new Promise((resolve) => setTimeout(resolve, 20));
+          calls.push(outcome(other.ingest([{ id: 1n }])));
+        } else {
+          calls.push(outcome(table.ingest(new Uint8Array(30_000_000))));
+        }
+        calls.push(outcome(table.scan().toArray()), outcome(bystander.flush()), outcome(bystander.stats()));
+        const outcomes = await Promise.all(calls);
+        const ms = performance.now() - begin;
+        const after = [await outcome(table.get({ id: 0n })), await outcome(db.close())];
+        setTimeout(release, 20);
+        const again = await open({ data, wal, worker });
+        const found = await (await again.table("t")).scan({ select: ["id"] }).toArray();
+        await again.close();
+        hold = undefined;
+        rounds.push({ outcomes, after, ids: found.map(({ id }) => Number(id)), ms });
+      }
+      return rounds;
+    }, way);
+    for (const [round, { outcomes, after, ids, ms }] of seen.entries()) {
+      assert.deepEqual(new Set([...outcomes, ...after]), new Set(["Internal"]), JSON.stringify(seen[round]));
+      for (let n = 0; n <= round; n++)
+        assert.ok(ids.includes(n) && ids.includes(100 + n), `round ${round}: ${ids}`);
+      assert.ok(ms < 1000, `${ms} ms`);
+    }
+  });
+}
