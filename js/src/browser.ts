@@ -3,6 +3,7 @@
 
 import { type Db, openWith } from "./db.js";
 import { engine, setModuleLoader } from "./engine.js";
+import { askToPersist } from "./opfs.js";
 import { remoteEngine, type WorkerSource } from "./remote/page.js";
 import type { OpenOptions } from "./types.js";
 import { fetchModule } from "./wasm-module.js";
@@ -28,7 +29,10 @@ export function open(options: BrowserOptions): Promise<Db> {
     return openWith(options, engine);
   }
   const { worker, ...rest } = options;
-  return openWith(rest, () => remoteEngine(worker, ownWorker));
+  return openWith(rest, async () => {
+    await askToPersist(rest.data, rest.wal);
+    return remoteEngine(worker, ownWorker);
+  });
 }
 
 /** Bundlers look for exactly this expression. */

@@ -8,6 +8,7 @@
 import * as glue from "../wasm/lakeshore.js";
 import { LakeshoreError, fromEngine } from "./errors.js";
 import { LocalHandle } from "./handle.js";
+import { HeldOpfs, type OpfsSpec } from "./opfs.js";
 import type { Engine, Opening, RawModule, StoreSpec } from "./raw.js";
 import { Tracked } from "./host/tracked.js";
 
@@ -67,21 +68,24 @@ function boot(module: WebAssembly.Module): Instance {
 /** One instance of the module. */
 export class Instance implements Engine {
   private readonly waiting = new Set<(error: LakeshoreError) => void>();
-  private readonly hosts = new Set<Tracked>();
+  private readonly stores = new Set<Tracked | HeldOpfs>();
   private failure: LakeshoreError | undefined;
 
   open(data: StoreSpec, wal: StoreSpec | undefined, options: object): Opening {
-    const hosts: Tracked[] = [];
+    const stores: (Tracked | HeldOpfs)[] = [];
+    const keep = <S extends Tracked | HeldOpfs>(store: S): S => {
+      stores.push(store);
+      this.stores.add(store);
+      return store;
+    };
     const track = (spec: StoreSpec): StoreSpec => {
-      if (!("host" in spec)) return spec;
-      const tracked = new Tracked(spec.host);
-      hosts.push(tracked);
-      this.hosts.add(tracked);
-      return { host: tracked.proxy };
+      if ("host" in spec) return { host: keep(new Tracked(spec.host)).proxy };
+      if ("opfs" in spec) return { opfs: keep(new HeldOpfs(spec.opfs as OpfsSpec)).spec };
+      return spec;
     };
     const module = new LocalHandle<RawModule>(this, glue as unknown as RawModule);
     const db = module.start("openDb", track(data), wal && track(wal), options);
-    return { db, release: () => hosts.forEach((tracked) => this.hosts.delete(tracked)) };
+    return { db, release: () => stores.forEach((store) => this.stores.delete(store)) };
   }
 
   async memoryBytes(): Promise<number> {
@@ -128,8 +132,8 @@ export class Instance implements Engine {
       { cause },
     );
     if (current === this) current = undefined;
-    const released = [...this.hosts].map((host) => [host.exclusive, host.abandon()] as const);
-    this.hosts.clear();
+    const released = [...this.stores].map((store) => [store.exclusive, store.abandon()] as const);
+    this.stores.clear();
     const awaited = released.filter(([exclusive]) => exclusive).map(([, ends]) => ends);
     if (awaited.length > 0) funeral = Promise.allSettled([funeral, ...awaited]);
     for (const reject of [...this.waiting]) reject(this.failure);

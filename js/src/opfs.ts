@@ -7,6 +7,27 @@ import type { OpfsOptions, OpfsStore } from "./types.js";
 export interface OpfsSpec {
   name: string;
   persist: boolean;
+  /** Locks (functions that give them back) and access handles, kept here while they are held. */
+  held?: Set<(() => void) | { close(): void }>;
+}
+
+/** An OPFS store as one instance of the engine uses it: what is held can be let go of if the instance dies. */
+export class HeldOpfs {
+  readonly spec: OpfsSpec;
+  readonly exclusive = true;
+  private readonly held: NonNullable<OpfsSpec["held"]> = new Set();
+
+  constructor(spec: OpfsSpec) {
+    this.spec = { ...spec, held: this.held };
+  }
+
+  async abandon(): Promise<void> {
+    for (const thing of this.held) {
+      if (typeof thing === "function") thing();
+      else thing.close();
+    }
+    this.held.clear();
+  }
 }
 
 /**

@@ -156,7 +156,47 @@ test("a worker that is terminated rejects what waits, and the next open works", 
   assert.ok(seen.ms < 1000, `${seen.ms} ms`);
 });
 
+test("after a trap in a worker of one's own the next open there has the locks and files of the dead instance", async (t) => {
+  const { run } = await start(t);
+  const seen = await run(async () => {
+    const worker = new Worker("/tests/browser/support/in-place-trap-worker.mjs", { type: "module" });
+    const answer = new Promise((resolve, reject) => {
+      worker.onmessage = ({ data }) => resolve(data);
+      worker.onerror = (event) => reject(new Error(event.message));
+    });
+    worker.postMessage("go");
+    return answer;
+  });
+  assert.deepEqual(seen, { trapped: ["Internal", "Internal", "Internal"], counts: [1, 2, 3] });
+});
+
 for (const way of ["panic", "out of memory"]) {
+  test(`after a trap by ${way} of a page's engine over OPFS the next open has every acknowledged row`, async (t) => {
+    const { run } = await start(t);
+    const seen = await run(async (way) => {
+      const { open, opfs } = lakeshore;
+      const worker = "/tests/browser/support/fragile-worker.mjs";
+      const counts = [];
+      const codes = new Set();
+      for (let round = 0; round < 3; round++) {
+        const options = { data: opfs("trap"), wal: opfs("trap-wal"), worker, commitBytes: 2 ** 30 };
+        const db = await open(options);
+        const table = await db.table("t", { schema: { id: "int64" }, primaryKey: ["id"] });
+        await table.ingest([{ id: BigInt(round) }]);
+        if (round === 1) await db.flush();
+        counts.push(await table.scan().count());
+        if (way === "panic") new BroadcastChannel("fragile").postMessage("panic");
+        const bomb = new Uint8Array(way === "panic" ? 0 : 30_000_000);
+        for (let tries = 0; tries < 100 && !codes.has(round); tries++) {
+          const commit = way === "panic" ? [{ id: 0n }] : bomb;
+          await table.ingest(commit).catch((error) => error.code === "Internal" && codes.add(round));
+        }
+      }
+      return { counts, codes: [...codes] };
+    }, way);
+    assert.deepEqual(seen, { counts: [1, 2, 3], codes: [0, 1, 2] });
+  });
+
   test(`a trap by ${way} rejects every call in flight, and the next open has every acknowledged row`, async (t) => {
     const { run } = await start(t);
     const seen = await run(async (way) => {

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 import { cpSync, mkdirSync, readdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
-import { model } from "./support/actions.mjs";
+import { model } from "../support/batches.mjs";
 import { inNewProcess, temporary } from "./support/process.mjs";
 
 const variants = [

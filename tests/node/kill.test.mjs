@@ -2,7 +2,7 @@
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
-import { batchRows } from "./support/actions.mjs";
+import { batchRows } from "../support/batches.mjs";
 import { inNewProcess, random, start, temporary } from "./support/process.mjs";
 
 const rows = 50;

@@ -2,11 +2,7 @@
 
 import { writeSync } from "node:fs";
 import { directory, host, open } from "lakeshore";
-
-export const table = {
-  schema: { id: "int64", batch: "int64", text: "utf8" },
-  primaryKey: ["id"],
-};
+import { batchRows, definition, readBatches, writeBatches } from "../../support/batches.mjs";
 
 /** Opens `path/data` and `path/wal`. */
 export function openAt(path, options = {}) {
@@ -22,48 +18,10 @@ export async function using(db, work) {
   }
 }
 
-/** Rows of batch `n`: some new, one that every batch replaces. */
-export function batchRows(n, rows = 10) {
-  const fresh = Array.from({ length: rows }, (_, i) => BigInt(n * rows + i + 1));
-  return [0n, ...fresh].map((id) => ({ id, batch: BigInt(n), text: `row ${id} of batch ${n}` }));
-}
-
-/** Keys that batch `n` deletes after it: every third batch takes two rows of the one before. */
-export function batchDeletes(n, rows = 10) {
-  if (n % 3 !== 2) return [];
-  return [1, 2].map((i) => ({ id: BigInt((n - 1) * rows + i) }));
-}
-
-/** What is there after batches 0 to before `count`. */
-export function model(count, rows) {
-  const all = new Map();
-  for (let n = 0; n < count; n++) {
-    for (const row of batchRows(n, rows)) all.set(row.id, row);
-    for (const { id } of batchDeletes(n, rows)) all.delete(id);
-  }
-  return [...all.values()].sort((a, b) => (a.id < b.id ? -1 : 1));
-}
-
-/** Writes batches `from` to before `to`; flushes after some; ends with or without close. */
-export async function write({
-  path,
-  options,
-  from,
-  to,
-  rows: size,
-  flushAfter = [],
-  flushEach = false,
-  end = "close",
-}) {
+/** Writes batches; ends with or without close. */
+export async function write({ path, options, end = "close", ...which }) {
   const db = await openAt(path, options);
-  const rows = await db.table("rows", table);
-  const timestamps = [];
-  for (let n = from; n < to; n++) {
-    timestamps.push((await rows.ingest(batchRows(n, size))).timestamp);
-    const deletes = batchDeletes(n, size);
-    if (deletes.length > 0) timestamps.push((await rows.delete(deletes)).timestamp);
-    if (flushEach || flushAfter.includes(n)) await db.flush();
-  }
+  const timestamps = await writeBatches(db, which);
   const { flushes } = await db.stats();
   if (end === "close") await db.close();
   return { timestamps, flushes };
@@ -71,13 +29,7 @@ export async function write({
 
 /** All rows, and the greatest timestamp. */
 export async function read({ path, options }) {
-  return using(await openAt(path, options), async (db) => {
-    const rows = await db.table("rows");
-    const all = await rows.scan().toArray();
-    const count = await rows.scan().count();
-    const { lastTimestamp } = await db.stats();
-    return { all, count, lastTimestamp };
-  });
+  return using(await openAt(path, options), readBatches);
 }
 
 /** Says something at once, whatever becomes of this process. */
@@ -143,7 +95,7 @@ export async function ingestUntilKilled({ path, options, first, rows, killAt }) 
     killAt?.rotation,
   );
   const db = await open({ data: host(data), wal: host(wal), ...options });
-  const into = await db.table("rows", table);
+  const into = await db.table("rows", definition);
   for (let n = first; ; n++) {
     await into.ingest(batchRows(n, rows));
     say(`ack ${n}`);
