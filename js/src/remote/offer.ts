@@ -3,6 +3,7 @@
 // are calls over the port. Bytes that a host gives stay its own: copies cross.
 
 import type { StoreSpec } from "../raw.js";
+import { callable, CalledFunction, copied } from "./functions.js";
 import type { Peer, Service } from "./peer.js";
 
 const hostMethods =
@@ -24,7 +25,7 @@ type Callable = Record<string, unknown>;
 
 /** The page's side: what it offers, by number. */
 export class Offers implements Service {
-  private readonly offered = new Map<number, Callable | ((...args: unknown[]) => unknown)>();
+  private readonly offered = new Map<number, Callable | CalledFunction>();
   private last = 0;
 
   /** The store as it crosses, and how to take back what it offers. */
@@ -41,7 +42,7 @@ export class Offers implements Service {
   async call(on: number, method: string, args: unknown[]): Promise<unknown> {
     const target = this.offered.get(on);
     if (target === undefined) throw new Error("the database that asks this was closed");
-    if (typeof target === "function") return plain(await target(...args));
+    if (target instanceof CalledFunction) return target.call(method, args);
     const result = await (target[method] as (...args: unknown[]) => unknown)(...args);
     return opening.has(method) ? this.object(result as Callable) : copied(result);
   }
@@ -75,7 +76,7 @@ export class Offers implements Service {
     const pack = ([name, member]: [string, unknown]): [string, unknown] => {
       if (typeof member === "function") {
         const bound = (...args: unknown[]): unknown => member.apply(value, args);
-        return [name, { lakeshoreMark: this.offer(bound) }];
+        return [name, { lakeshoreMark: this.offer(new CalledFunction(bound)) }];
       }
       const proto: unknown = typeof member === "object" && member !== null && Object.getPrototypeOf(member);
       const isPlain = proto === Object.prototype || (member !== null && proto === null);
@@ -84,7 +85,7 @@ export class Offers implements Service {
     return Object.fromEntries(Object.entries(value).map(pack));
   }
 
-  private offer(target: Callable | ((...args: unknown[]) => unknown)): number {
+  private offer(target: Callable | CalledFunction): number {
     this.offered.set(++this.last, target);
     return this.last;
   }
@@ -103,9 +104,7 @@ const forgotten = new FinalizationRegistry<() => void>((drop) => drop());
 
 function made(mark: Mark, peer: Peer): unknown {
   const { lakeshoreMark: id, methods, description, size } = mark;
-  if (methods === undefined) {
-    return async (...args: unknown[]) => response(await peer.call(id, "", args.map(crossing)));
-  }
+  if (methods === undefined) return callable((method, args) => peer.call(id, method, args));
   const object: Record<string, unknown> = {};
   for (const method of methods) {
     object[method] = async (...args: unknown[]) => {
@@ -117,51 +116,4 @@ function made(mark: Mark, peer: Peer): unknown {
   if (size !== undefined) object["size"] = size;
   forgotten.register(object, () => peer.drop(id));
   return object;
-}
-
-/** A copy of the bytes a host gave: they are its own. */
-function copied(value: unknown): unknown {
-  if (value instanceof Uint8Array) return value.slice();
-  if (typeof value !== "object" || value === null) return value;
-  const { bytes } = value as { bytes?: unknown };
-  return bytes instanceof Uint8Array ? { ...value, bytes: bytes.slice() } : value;
-}
-
-// A function of the user's may be a `fetch`: requests and responses cross by their parts.
-
-interface ResponseParts {
-  readonly lakeshoreResponse: ResponseInit;
-  readonly body: Uint8Array;
-}
-
-/** What a function was called with, as it crosses. Signals stay: who waits stops waiting on its own side. */
-function crossing(argument: unknown): unknown {
-  if (typeof argument !== "object" || argument === null) return argument;
-  if (argument instanceof URL) return argument.href;
-  if (argument instanceof Headers) return Object.fromEntries(argument);
-  if (Object.getPrototypeOf(argument) !== Object.prototype) return argument;
-  const { signal: _, ...rest } = argument as Record<string, unknown>;
-  return Object.fromEntries(Object.entries(rest).map(([name, member]) => [name, crossing(member)]));
-}
-
-/** What a function returned, as it crosses. */
-async function plain(result: unknown): Promise<unknown> {
-  if (!(result instanceof Response)) return copied(result);
-  const parts: ResponseParts = {
-    lakeshoreResponse: {
-      status: result.status,
-      statusText: result.statusText,
-      headers: Object.fromEntries(result.headers),
-    },
-    body: new Uint8Array(await result.arrayBuffer()),
-  };
-  return parts;
-}
-
-/** What crossed, as the engine takes it. */
-function response(result: unknown): unknown {
-  if (typeof result !== "object" || result === null || !("lakeshoreResponse" in result)) return result;
-  const { lakeshoreResponse: init, body } = result as ResponseParts;
-  const bodiless = [101, 204, 205, 304].includes(init.status ?? 200);
-  return new Response(bodiless ? null : (body as BodyInit), init);
 }
