@@ -28,6 +28,16 @@ const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 export async function startS3({ port } = {}) {
   if (process.env.LAKESHORE_S3_ENDPOINT) return named();
   sweep();
+  try {
+    return await startOnce(port);
+  } catch (error) {
+    // Somebody may have taken a port between our looking and the daemon's listening.
+    if (port !== undefined || error.cause?.code === "ENOENT") throw error;
+    return startOnce();
+  }
+}
+
+async function startOnce(port) {
   const dir = mkdtempSync(join(tmpdir(), `${prefix}${process.pid}-`));
   const node = new CephNode(dir, port ?? (await freePort()));
   try {
@@ -35,7 +45,7 @@ export async function startS3({ port } = {}) {
     return describe(node);
   } catch (error) {
     node.kill();
-    throw new Error(`radosgw did not start (logs are in ${dir}): ${error.message}`);
+    throw new Error(`radosgw did not start (logs are in ${dir}): ${error.message}`, { cause: error });
   }
 }
 
@@ -267,20 +277,22 @@ class CephNode {
   }
 
   /** Runs a program to its end. */
-  run(program, args) {
-    const options = { env: { ...process.env, CEPH_CONF: this.conf }, maxBuffer: 1 << 24, timeout: 60_000 };
-    return promisify(execFile)(
-      program,
-      ["-c", this.conf, ...args].slice(program === "monmaptool" ? 2 : 0),
-      options,
-    );
+  async run(program, args) {
+    const options = { env: cephEnvironment(this.conf), maxBuffer: 1 << 24, timeout: 60_000 };
+    try {
+      return await promisify(execFile)(program, args, options);
+    } catch (error) {
+      if (error.code === "ENOENT") error.message = `${program} is not installed: npm run setup does it`;
+      throw error;
+    }
   }
 
   /** Starts a daemon that ends when its standard input does, so also when this process is killed. */
   launch(name, program, args) {
     const log = openSync(join(this.dir, "log", `${name}.out`), "a");
     const script = 'exec 3<&0; (read line <&3; kill -9 $$) & exec "$@" </dev/null 3<&-';
-    const child = spawn("sh", ["-c", script, name, program, "-c", this.conf, ...args], {
+    const child = spawn("sh", ["-c", script, name, program, ...args], {
+      env: cephEnvironment(this.conf),
       stdio: ["pipe", log, log],
     });
     closeSync(log);
@@ -307,7 +319,7 @@ class CephNode {
       } catch (error) {
         const dead = needed.find((name) => this.daemons.get(name)?.dead);
         if (dead) throw new Error(`${dead} died while waiting for ${what}`);
-        if (error.code === "ENOENT") throw new Error(`${error.path} is not installed: run npm run setup`);
+        if (error.code === "ENOENT") throw error;
         if (Date.now() > end) throw new Error(`${what}: not ready after ${startSeconds} s: ${error.message}`);
       }
       await sleep(200);
@@ -326,6 +338,9 @@ class CephNode {
     rmSync(this.dir, { recursive: true, force: true });
   }
 }
+
+/** So that no configuration of the machine's counts. */
+const cephEnvironment = (conf) => ({ ...process.env, CEPH_CONF: conf, CEPH_ARGS: "" });
 
 function configuration(dir, fsid, mon, port) {
   return `[global]
@@ -356,6 +371,9 @@ mon data = ${dir}/mon
 mon allow pool size one = true
 mon data avail crit = 1
 mon data avail warn = 2
+paxos propose interval = 0.05
+paxos min wait = 0.01
+mon osd min in ratio = 0
 [osd]
 osd data = ${dir}/osd
 osd objectstore = memstore
