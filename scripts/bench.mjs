@@ -1,13 +1,14 @@
-// `npm run bench`: measures, never fails a test. Natively against tonbo, then the package in Node.
+// `npm run bench`: measures, never fails a test. Natively against tonbo, the package in Node, the package in Chromium.
 // ROWS, READS and ROUNDS change the size; ENGINES=lakeshore leaves the rival out.
-//   node scripts/bench.mjs             both
+//   node scripts/bench.mjs             natively and in Node
 //   node scripts/bench.mjs native      lakeshore against tonbo
 //   node scripts/bench.mjs node        the package in Node
+//   node scripts/bench.mjs browser     the package in headless Chromium (`npm run bench:browser`)
 
 import { join } from "node:path";
 import { build } from "./build.mjs";
 import { cache, root, run } from "./lib.mjs";
-import { setup } from "./setup.mjs";
+import { installDebian, setup } from "./setup.mjs";
 
 const only = process.argv[2];
 const lastLine = (output) => output.trim().split("\n").at(-1);
@@ -15,11 +16,17 @@ const lines = [];
 
 await setup({ tests: false });
 if (!only || only === "native") lines.push(lastLine(await native()));
-if (!only || only === "node") {
-  await build();
-  lines.push(lastLine(await run(process.execPath, [join("bench", "node", "bench.mjs")])));
+if (!only || only === "node") lines.push(lastLine(await packaged("node")));
+if (only === "browser") {
+  await installDebian(["chromium"], ["chromium"]);
+  lines.push(lastLine(await packaged("browser")));
 }
 console.log(`[${lines.join(",")}]`);
+
+async function packaged(where) {
+  await build();
+  return run(process.execPath, [join("bench", where, "bench.mjs")]);
+}
 
 /** The rivals' manifest and target directory are their own: they are never dependencies of the product. */
 async function native() {

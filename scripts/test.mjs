@@ -47,6 +47,7 @@ const formatted = [
   "tests/node",
   "tests/support/*.mjs",
   "examples",
+  "bench/browser",
   "bench/node",
   "package.json",
   "tsconfig.json",
