@@ -12,18 +12,90 @@ use crate::{
     options::Options,
     sstable::{meta::Ulid, write::SstableWriter},
     state::{Seal, State},
+    wal::SessionId,
 };
 use std::sync::Arc;
 
-/// What a flush of some seals wrote.
-#[derive(Debug)]
+/// What a flush of some seals wrote, and from where on.
+#[derive(Debug, Default)]
 pub struct Flushed {
-    /// The seals up to this one.
-    pub generation: u64,
-    /// `AddSstable` and the floors.
-    pub edits: Vec<Edit>,
+    inline: Files,
+    pending: Files,
+    /// The inline floor then, and the one these sstables allow.
+    inline_floor: Option<(u64, u64)>,
+    /// The same of each WAL session.
+    wal_floors: Vec<(SessionId, u64, u64)>,
+    jumps: u64,
+}
+
+/// `AddSstable` edits, and the rows behind them.
+#[derive(Debug, Default)]
+struct Files {
+    added: Vec<Edit>,
+    rows: u64,
+}
+
+/// What is to be committed of a [`Flushed`].
+#[derive(Debug)]
+pub enum Publish {
+    /// These edits; nothing is left to do if there are none.
+    Edits(Vec<Edit>),
+    /// The log moved so that the sstables do not fit: write them again, these are orphans.
+    Rewrite,
+}
+
+impl Flushed {
     /// Rows written.
-    pub rows: u64,
+    pub fn rows(&self) -> u64 {
+        self.inline.rows + self.pending.rows
+    }
+
+    /// Plans the record on the newest state (PROTOCOL C3, L1, W3): what another flush, or a late record
+    /// of an earlier attempt, moved already is not moved again.
+    pub fn publish(&self, state: &State) -> Publish {
+        let version = &state.version;
+        if state.jumps != self.jumps {
+            return Publish::Rewrite;
+        }
+        let mut edits: Vec<Edit> = Vec::new();
+        match self.inline_floor {
+            Some((from, to)) if version.inline_floor == from => {
+                edits.extend(self.inline.added.iter().cloned());
+                edits.push(Edit::InlineFloor { from, to });
+            }
+            Some((_, to)) if version.inline_floor < to => return Publish::Rewrite,
+            _ => {}
+        }
+        let floors = || self.wal_floors.iter();
+        if floors().any(|(session, _, to)| version.wal_floor(session) < *to) {
+            if floors().any(|(session, from, _)| version.wal_floor(session) != *from) {
+                return Publish::Rewrite;
+            }
+            edits.extend(self.pending.added.iter().cloned());
+            edits.extend(floors().map(|(session, _, to)| Edit::WalFloor {
+                session: *session,
+                frame: *to,
+            }));
+        }
+        // Rows of a table that was dropped meanwhile die with it (C6); below the orphan floor gc may
+        // have taken the file (G3).
+        edits.retain(|edit| match edit {
+            Edit::AddSstable { table, .. } => version.tables.contains_key(table),
+            _ => true,
+        });
+        match edits
+            .iter()
+            .any(|edit| is_orphan(edit, version.orphan_floor))
+        {
+            true => Publish::Rewrite,
+            false => Publish::Edits(edits),
+        }
+    }
+}
+
+/// Whether gc may take the sstable that `edit` adds (PROTOCOL G3).
+pub fn is_orphan(edit: &Edit, floor: Ulid) -> bool {
+    matches!(edit, Edit::AddSstable { meta, .. } if meta.id <= floor)
 }
 
 /// Where a flush writes.
@@ -43,9 +115,8 @@ pub async fn write_seals(target: Target<'_>, state: &State) -> Result<Option<Flu
         return Ok(None);
     };
     let mut flushed = Flushed {
-        generation: last.generation,
-        edits: Vec::new(),
-        rows: 0,
+        jumps: state.jumps,
+        ..floors(state, last)
     };
     for table in state.tables.values() {
         let pick = |pick: fn(&crate::state::Memory) -> &Memtable| {
@@ -66,37 +137,29 @@ pub async fn write_seals(target: Target<'_>, state: &State) -> Result<Option<Flu
             watermark: i64::MIN,
         };
         output
-            .write(target, inline, keep_all, false, &mut flushed)
+            .write(target, inline, keep_all, false, &mut flushed.inline)
             .await?;
         let pending = pick(|m| &m.pending);
         output
-            .write(target, pending, Keep::Newest, true, &mut flushed)
+            .write(target, pending, Keep::Newest, true, &mut flushed.pending)
             .await?;
     }
-    flushed.edits.extend(floors(state, last));
     Ok(Some(flushed))
 }
 
-/// The floors a flush of all seals up to `last` raises.
-fn floors(state: &State, last: &Seal) -> Vec<Edit> {
-    let mut edits = Vec::new();
-    let inline = state.version.inline.iter().any(|r| r.seq <= last.inline_to);
-    if inline {
-        let from = state.version.inline_floor;
-        edits.push(Edit::InlineFloor {
-            from,
-            to: last.inline_to,
-        });
+/// The floors that a flush of all seals up to `last` raises.
+fn floors(state: &State, last: &Seal) -> Flushed {
+    let version = &state.version;
+    let inline = version.inline.iter().any(|r| r.seq <= last.inline_to);
+    let raised = |(session, to): (&SessionId, &u64)| {
+        let from = version.wal_floor(session);
+        (*to > from).then_some((*session, from, *to))
+    };
+    Flushed {
+        inline_floor: inline.then_some((version.inline_floor, last.inline_to)),
+        wal_floors: last.wal_floors.iter().filter_map(raised).collect(),
+        ..Flushed::default()
     }
-    for (session, frame) in &last.wal_floors {
-        if *frame > state.version.wal_floor(session) {
-            edits.push(Edit::WalFloor {
-                session: *session,
-                frame: *frame,
-            });
-        }
-    }
-    edits
 }
 
 /// Writes the rows of one large commit as fresh sstables (PROTOCOL C5).
@@ -107,20 +170,16 @@ pub async fn write_commit(
     schema_version: u32,
     rows: Vec<Rows>,
 ) -> Result<Vec<Edit>> {
-    let mut flushed = Flushed {
-        generation: 0,
-        edits: Vec::new(),
-        rows: 0,
-    };
+    let mut files = Files::default();
     let output = TableOutput {
         table,
         schema,
         schema_version,
     };
     output
-        .write(target, rows, Keep::Newest, true, &mut flushed)
+        .write(target, rows, Keep::Newest, true, &mut files)
         .await?;
-    Ok(flushed.edits)
+    Ok(files.added)
 }
 
 struct TableOutput<'a> {
@@ -136,7 +195,7 @@ impl TableOutput<'_> {
         runs: Vec<Rows>,
         keep: Keep,
         fresh: bool,
-        flushed: &mut Flushed,
+        files: &mut Files,
     ) -> Result<()> {
         let mut merge = Merge::new(runs.len(), keep, false, true);
         for (source, rows) in runs.into_iter().enumerate() {
@@ -145,7 +204,7 @@ impl TableOutput<'_> {
         }
         let mut writer: Option<SstableWriter> = None;
         while let Step::Rows(rows) = merge.step(target.options.batch_rows)? {
-            flushed.rows += rows.len() as u64;
+            files.rows += rows.len() as u64;
             let open = match &mut writer {
                 Some(open) => open,
                 None => writer.insert(self.create(target, fresh).await?),
@@ -154,11 +213,11 @@ impl TableOutput<'_> {
             if open.estimated_bytes() >= target.options.sstable_bytes
                 && let Some(full) = writer.take()
             {
-                flushed.edits.push(self.finish(full).await?);
+                files.added.push(self.finish(full).await?);
             }
         }
         if let Some(last) = writer {
-            flushed.edits.push(self.finish(last).await?);
+            files.added.push(self.finish(last).await?);
         }
         Ok(())
     }

@@ -93,6 +93,9 @@ pub struct State {
     pub wal_positions: BTreeMap<SessionId, u64>,
     /// The greatest timestamp given out or read.
     pub last_stamp: i64,
+    /// How often the log was not followed record by record but read anew: what was prepared for the
+    /// version before may not fit.
+    pub jumps: u64,
     next_generation: u64,
 }
 
@@ -105,6 +108,7 @@ impl State {
             tables: BTreeMap::new(),
             seals: Vec::new(),
             wal_positions: BTreeMap::new(),
+            jumps: 0,
             next_generation: 1,
         };
         state.adopt(version);
@@ -169,22 +173,110 @@ impl State {
         Ok(next)
     }
 
-    /// After a log record: its version, and the rows it carries inline.
+    /// After a log record, whoever wrote it: its version, and the rows it carries inline. Rows that it
+    /// moved into sstables leave memory in the same swap (DESIGN promise 14): its floors say which.
     pub fn with_record(
         &self,
         version: Arc<Version>,
         inline: Vec<(TableId, Rows)>,
     ) -> Result<State> {
         let mut next = self.clone();
+        let folded = version.inline_floor > self.version.inline_floor;
         next.adopt(version);
+        if folded {
+            next.drop_folded();
+        }
+        next.drop_uploaded();
+        next.add_inline(inline)?;
+        next.raise_pending()?;
+        Ok(next)
+    }
+
+    /// After the log was read anew, from a checkpoint that this state may not lead to. Pending rows
+    /// stay; inline rows are the version's, given in `inline`.
+    pub fn jumped(&self, version: Arc<Version>, inline: Vec<(TableId, Rows)>) -> Result<State> {
+        let mut next = self.clone();
+        next.jumps += 1;
+        next.adopt(version);
+        next.each_memory(|memory| Memory {
+            inline: Memory::empty().inline,
+            ..memory.clone()
+        });
+        for seal in &mut next.seals {
+            // Inline rows are all active again: a flush of this seal moves none.
+            seal.inline_to = 0;
+        }
+        next.drop_uploaded();
+        next.add_inline(inline)?;
+        next.raise_pending()?;
+        Ok(next)
+    }
+
+    fn add_inline(&mut self, inline: Vec<(TableId, Rows)>) -> Result<()> {
         for (table, rows) in inline {
-            next.change(table, |t| {
+            self.change(table, |t| {
                 t.active.inline = t.active.inline.with(rows);
                 Ok(())
             })?;
         }
-        next.raise_pending()?;
-        Ok(next)
+        Ok(())
+    }
+
+    fn each_memory(&mut self, mut change: impl FnMut(&Memory) -> Memory) {
+        for table in self.tables.values_mut() {
+            let table = Arc::make_mut(table);
+            table.active = change(&table.active);
+            for (_, memory) in &mut table.sealed {
+                *memory = Arc::new(change(memory));
+            }
+        }
+    }
+
+    /// Drops inline rows that a flush, ours or another's, moved into sstables. What is left in the
+    /// version is in log order, and so in order of time.
+    fn drop_folded(&mut self) {
+        let lowest = self.version.inline.first().map_or(i64::MAX, |r| r.ts);
+        self.each_memory(|memory| Memory {
+            inline: memory.inline.from_stamp(lowest),
+            ..memory.clone()
+        });
+    }
+
+    /// Drops pending rows whose frames the log says are uploaded, seal by seal, and seals that are
+    /// done with.
+    fn drop_uploaded(&mut self) {
+        let version = self.version.clone();
+        let uploaded = |seal: &Seal| {
+            let mut floors = seal.wal_floors.iter();
+            floors.all(|(session, frame)| *frame <= version.wal_floor(session))
+        };
+        let done = |seals: &[Seal]| {
+            seals
+                .iter()
+                .filter(|s| uploaded(s))
+                .map(|s| s.generation)
+                .max()
+        };
+        if let Some(generation) = done(&self.seals) {
+            for table in self.tables.values_mut() {
+                let table = Arc::make_mut(table);
+                for (sealed, memory) in &mut table.sealed {
+                    if *sealed <= generation && !memory.pending.is_empty() {
+                        *memory = Arc::new(Memory {
+                            pending: Memory::empty().pending,
+                            inline: memory.inline.clone(),
+                        });
+                    }
+                }
+                table.sealed.retain(|(_, memory)| !memory.is_empty());
+            }
+            let held: Vec<u64> = (self.tables.values())
+                .flat_map(|t| t.sealed.iter().map(|(g, _)| *g))
+                .collect();
+            (self.seals).retain(|s| s.generation > generation || held.contains(&s.generation));
+        }
+        self.wal_positions
+            .retain(|session, frame| *frame > version.wal_floor(session));
     }
 
     /// Closes the active memtables; the same state if they are empty.
@@ -208,23 +300,6 @@ impl State {
             inline_to: next.version.head.seq,
         });
         next
-    }
-
-    /// After the record of a flush: the seals up to `generation` leave memory and their rows are in
-    /// the version's sstables, in one swap (DESIGN promise 14).
-    pub fn flushed(&self, generation: u64, version: Arc<Version>) -> Result<State> {
-        let mut next = self.clone();
-        next.adopt(version);
-        for table in next.tables.values_mut() {
-            if table.sealed.iter().any(|(g, _)| *g <= generation) {
-                Arc::make_mut(table).sealed.retain(|(g, _)| *g > generation);
-            }
-        }
-        next.seals.retain(|s| s.generation > generation);
-        next.wal_positions
-            .retain(|s, frame| *frame > next.version.wal_floor(s));
-        next.raise_pending()?;
-        Ok(next)
     }
 
     /// Pending rows sort after the head: if a record overtook their stamps, all move up together.

@@ -66,6 +66,89 @@ async fn a_small_commit_is_one_conditional_put() {
 }
 
 #[tokio::test]
+async fn a_small_commit_that_lost_one_race_is_two_conditional_puts_and_a_get() {
+    for detached_tasks in [true, false] {
+        let data = Memory::new();
+        let options = Options {
+            detached_tasks,
+            ..Options::default()
+        };
+        let first = open(&data).await;
+        let table = engine::table(&first, "t").await;
+        let second = Db::open(env(&data, None), options).await.unwrap();
+        ingest(&table, 0, 1).await;
+        let before = second.stats().data;
+        ingest(&second.table("t").unwrap(), 1, 2).await;
+        assert_eq!(
+            since(&second, before),
+            [
+                ("get", 1),
+                ("put", 0),
+                ("put_if_absent", 2),
+                ("list", 0),
+                ("delete", 0)
+            ]
+        );
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_that_finds_nothing_is_one_get() {
+    let data = Memory::new();
+    let db = open(&data).await;
+    let table = engine::table(&db, "t").await;
+    ingest(&table, 0, 1).await;
+    let before = db.stats().data;
+    assert!(!db.refresh().await.unwrap());
+    assert_eq!(since(&db, before)[0], ("get", 1));
+    assert_eq!(total(since(&db, before)), 1);
+    let other = open(&data).await;
+    ingest(&other.table("t").unwrap(), 1, 2).await;
+    let before = db.stats().data;
+    assert!(db.refresh().await.unwrap());
+    assert_eq!(
+        total(since(&db, before)),
+        2,
+        "the record, and that there is no next"
+    );
+}
+
+#[tokio::test]
+async fn a_checkpoint_is_two_puts_and_none_if_there_is_nothing_to_cover() {
+    let data = Memory::new();
+    let db = open(&data).await;
+    let table = engine::table(&db, "t").await;
+    ingest(&table, 0, 1).await;
+    for expected in [2, 0] {
+        let before = db.stats().data;
+        db.checkpoint().await.unwrap();
+        assert_eq!(since(&db, before)[1], ("put", expected));
+        assert_eq!(total(since(&db, before)), expected);
+    }
+}
+
+/// What one request of a Worker does, on a database that is new, and on one that is not.
+#[tokio::test]
+async fn opening_writing_flushing_and_reading_back_is_at_most_ten_requests() {
+    let data = Memory::new();
+    for expected in [8, 7, 7] {
+        let options = Options {
+            detached_tasks: false,
+            ..Options::default()
+        };
+        let db = Db::open(env(&data, None), options).await.unwrap();
+        let table = engine::table(&db, "t").await;
+        ingest(&table, 0, 1000).await;
+        db.flush().await.unwrap();
+        assert!(engine::get(&table, 500).await.unwrap().is_some());
+        let took = total(since(&db, Requests::default()));
+        assert!(took <= expected, "it took {took} requests");
+        db.checkpoint().await.unwrap();
+        db.close().await.unwrap();
+    }
+}
+
+#[tokio::test]
 async fn sixty_four_commits_cost_one_checkpoint_of_two_puts() {
     let data = Memory::new();
     let db = open(&data).await;

@@ -81,6 +81,14 @@ export class Db implements AsyncDisposable {
     return this.raw.call("checkpoint");
   }
 
+  /**
+   * Reads what other handles committed meanwhile: one request if there is nothing. True if anything new came; reads
+   * see it from then on, scans under way keep what they have.
+   */
+  refresh(): Promise<boolean> {
+    return this.raw.call("refresh");
+  }
+
   /** What the database holds and does. */
   async stats(): Promise<Stats> {
     const [stats, wasmMemoryBytes] = await Promise.all([this.raw.call("stats"), this.engine.memoryBytes()]);

@@ -64,6 +64,7 @@ export interface RawDb {
   tables(): { name: string; schema: RawSchema }[];
   flush(): Promise<void>;
   checkpoint(): Promise<void>;
+  refresh(): Promise<boolean>;
   close(): Promise<void>;
   stats(): Record<string, unknown>;
 }

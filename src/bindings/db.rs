@@ -88,6 +88,12 @@ impl JsDb {
         promise(async move { db.checkpoint().await.map(|()| JsValue::UNDEFINED) })
     }
 
+    /// Reads what others committed; whether there was anything.
+    pub fn refresh(&self) -> Promise {
+        let db = self.db.clone();
+        promise(async move { db.refresh().await })
+    }
+
     /// Closes it.
     pub fn close(&self) -> Promise {
         let db = self.db.clone();

@@ -1,15 +1,21 @@
 //! The commit queue. A call validates and sorts its rows, then queues them; one task at a time takes
 //! what waits, in call order, as one group: one WAL write (or log record), one swap of the state.
 //! The task outlives its callers, so a caller that stops waiting cancels nothing (PROTOCOL C2).
+//!
+//! Without detached tasks (`Options::detached_tasks`) there is no such task. The calls of one turn,
+//! made before any of them is polled, are a group; the first that is polled takes it and commits it,
+//! within its own future. The others of that turn wait for it: they belong to the same request, and
+//! vanish with it. A call of a later turn finds the queue empty and waits for nobody.
 
-use super::Inner;
+use super::{Inner, log::IfFreed};
 use crate::{
     data::rows::Rows,
     error::{Error, ErrorKind, Result},
-    flush::{Target, write_commit},
+    flush::{Target, is_orphan, write_commit},
     log::edit::{Edit, TableId},
     memtable::merge_all,
     merge::{Keep, Kind},
+    state::State,
     wal::{FrameBody, FrameKind},
 };
 use bytes::Bytes;
@@ -65,7 +71,11 @@ impl Inner {
     ) -> impl Future<Output = Result<Committed>> + Send + use<> {
         let (sender, receiver) = oneshot::channel();
         self.enqueue(Job::Commit(prepared, sender));
+        let own = (!self.options.detached_tasks).then(|| self.clone());
         async move {
+            if let Some(inner) = own {
+                inner.work_off_turn().await;
+            }
             receiver.await.unwrap_or_else(|_| {
                 Err(Error::internal(
                     "the commit task ended without an answer: read before you retry",
@@ -74,7 +84,11 @@ impl Inner {
         }
     }
 
+    /// Waits for the commits queued so far, if there is a task that works them off.
     pub(super) async fn drain_queue(self: &Arc<Self>) {
+        if !self.options.detached_tasks {
+            return;
+        }
         let (sender, receiver) = oneshot::channel();
         self.enqueue(Job::Barrier(sender));
         let _ = receiver.await;
@@ -83,6 +97,9 @@ impl Inner {
     fn enqueue(self: &Arc<Self>, job: Job) {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.waiting.push_back(job);
+        if !self.options.detached_tasks {
+            return;
+        }
         let start = !std::mem::replace(&mut queue.running, true);
         // A runtime that is shutting down drops the task at once, and the task locks the queue.
         drop(queue);
@@ -95,33 +112,23 @@ impl Inner {
         }
     }
 
-    /// The commits at the front of the queue; answers barriers. `None` ends the task.
+    /// Takes all that waits, at once, and commits it: what is queued later is not this call's.
+    async fn work_off_turn(self: &Arc<Self>) {
+        let mut turn = {
+            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+            std::mem::take(&mut queue.waiting)
+        };
+        while let Some(group) = next_group(&mut turn, self.options.inline_commit_bytes) {
+            self.commit_group(group).await;
+        }
+    }
+
+    /// The commits at the front of the queue; `None` ends the task.
     fn next_group(&self) -> Option<Vec<Waiting>> {
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut group = Vec::new();
-        let mut bytes = 0;
-        let bound = self.options.inline_commit_bytes;
-        while group.is_empty() || (group.len() < GROUP_COMMITS && bytes < bound) {
-            match queue.waiting.pop_front() {
-                Some(Job::Commit(prepared, sender)) => {
-                    bytes += prepared.ipc.len();
-                    group.push((prepared, sender));
-                }
-                Some(Job::Barrier(sender)) if group.is_empty() => {
-                    let _ = sender.send(());
-                }
-                Some(barrier) => {
-                    queue.waiting.push_front(barrier);
-                    break;
-                }
-                None if group.is_empty() => {
-                    queue.running = false;
-                    return None;
-                }
-                None => break,
-            }
-        }
-        Some(group)
+        let group = next_group(&mut queue.waiting, self.options.inline_commit_bytes);
+        queue.running = group.is_some();
+        group
     }
 
     async fn commit_group(self: &Arc<Self>, group: Vec<Waiting>) {
@@ -221,8 +228,18 @@ impl Inner {
             true => inline_edits(&group),
             false => self.sstable_edits(group).await?,
         };
-        let state = self.commit_record(|_| Ok(edits.clone())).await?;
-        let ts = state.version.head.ts;
+        let plan = |state: &State| {
+            let floor = state.version.orphan_floor;
+            match edits.iter().any(|edit| is_orphan(edit, floor)) {
+                true => Err(Error::new(
+                    ErrorKind::Unavailable,
+                    "the commit took longer than the grace time, and gc counts its sstables as \
+                     orphans: retry",
+                )),
+                false => Ok(edits.clone()),
+            }
+        };
+        let ts = self.commit_record(IfFreed::Unknown, plan).await?.ts;
         Ok(counts
             .into_iter()
             .map(|rows| Committed {
@@ -273,9 +290,7 @@ struct Worker {
 impl Worker {
     async fn work_off(mut self) {
         while let Some(group) = self.inner.next_group() {
-            if !group.is_empty() {
-                self.inner.commit_group(group).await;
-            }
+            self.inner.commit_group(group).await;
         }
         self.ended = true;
     }
@@ -293,6 +308,31 @@ impl Drop for Worker {
             queue.running = false;
         }
     }
+}
+
+/// The next commits of `waiting` that fit into one record; answers barriers before them. `None` at the
+/// end.
+fn next_group(waiting: &mut VecDeque<Job>, bound: usize) -> Option<Vec<Waiting>> {
+    let mut group = Vec::new();
+    let mut bytes = 0;
+    while group.is_empty() || (group.len() < GROUP_COMMITS && bytes < bound) {
+        match waiting.pop_front() {
+            Some(Job::Commit(prepared, sender)) => {
+                bytes += prepared.ipc.len();
+                group.push((prepared, sender));
+            }
+            Some(Job::Barrier(sender)) if group.is_empty() => {
+                let _ = sender.send(());
+            }
+            Some(barrier) => {
+                waiting.push_front(barrier);
+                break;
+            }
+            None if group.is_empty() => return None,
+            None => break,
+        }
+    }
+    Some(group)
 }
 
 fn with_stamp(rows: Rows, stamp: i64) -> Rows {

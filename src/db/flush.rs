@@ -1,14 +1,17 @@
 //! Drives flushes and checkpoints. Neither is needed for correctness (DESIGN promise 7): they bound
 //! memory, the WAL and the log's tail, and each is a step that some caller's commit runs or starts.
 
-use super::Inner;
+use super::{Inner, log::IfFreed};
 use crate::{
-    error::Result,
-    flush::{Flushed, Target, write_seals},
-    log::{edit::Edit, version::Version},
+    error::{Error, ErrorKind, Result},
+    flush::{Flushed, Publish, Target, write_seals},
+    log::store::Tail,
     state::State,
 };
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{Arc, PoisonError, atomic::Ordering};
+
+/// How often a flush writes its sstables anew because other flushes were quicker.
+const REWRITES: usize = 8;
 
 impl Inner {
     /// After a commit: seal at the bounds. Without a WAL each commit is a record, so the log's tail
@@ -18,10 +21,13 @@ impl Inner {
         if self.seal_due() {
             let sealed = self.change_state(|state| Ok(state.sealed()));
             if sealed.is_ok_and(|s| !s.seals.is_empty()) {
-                self.start_flush();
+                match self.options.detached_tasks {
+                    true => self.start_flush(),
+                    false => self.counts.maintenance(self.flush_seals().await),
+                }
             }
         }
-        if self.wal.is_none() && self.checkpoint_due().await {
+        if self.wal.is_none() && self.claim_checkpoint() {
             let outcome = self.checkpoint_now().await;
             self.counts.maintenance(outcome);
         }
@@ -58,55 +64,67 @@ impl Inner {
 
     /// Flushes all seals: sstables, then the record, then the swap (DESIGN promise 4).
     async fn flush_seals(&self) -> Result<()> {
-        let _one = self.maintenance.lock().await;
+        let _one = self.alone(&self.maintenance).await;
         self.check_not_ended()?;
-        let state = self.state();
-        let target = Target {
-            storage: &self.data,
-            runtime: &self.runtime,
-            options: &self.options,
-        };
         self.counts.flushing.fetch_add(1, Ordering::AcqRel);
-        let written = write_seals(target, &state).await;
-        let outcome = match written {
-            Ok(Some(flushed)) => self.publish(flushed).await,
-            Ok(None) => Ok(()),
-            Err(e) => Err(e),
-        };
+        let outcome = self.write_and_publish().await;
         self.counts.flushing.fetch_sub(1, Ordering::AcqRel);
         outcome?;
-        if self.checkpoint_due().await || self.dead_wal_is_large().await {
-            self.checkpoint_locked().await?;
+        if self.claim_checkpoint() || self.dead_wal_is_large().await {
+            self.checkpoint_alone().await?;
         }
         Ok(())
     }
 
-    /// Commits the record of a flush and drops its seals in the same swap. A record of an earlier
-    /// attempt may have landed late: then the floors say so and nothing is uploaded twice
-    /// (PROTOCOL W3).
-    async fn publish(&self, flushed: Flushed) -> Result<()> {
-        let Flushed {
-            generation,
-            edits,
-            rows,
-        } = flushed;
-        let plan = |version: &Version| match already_in(version, &edits) {
-            true => Ok(Vec::new()),
-            false => Ok(edits.clone()),
+    async fn write_and_publish(&self) -> Result<()> {
+        for _ in 0..REWRITES {
+            let target = Target {
+                storage: &self.data,
+                runtime: &self.runtime,
+                options: &self.options,
+            };
+            let Some(flushed) = write_seals(target, &self.state()).await? else {
+                return Ok(());
+            };
+            if self.publish(&flushed).await? {
+                return Ok(());
+            }
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            format!("other flushes were quicker {REWRITES} times in a row: retry later"),
+        ))
+    }
+
+    /// Commits the record of a flush; its rows leave memory when the record is applied. False if the
+    /// sstables no longer fit.
+    async fn publish(&self, flushed: &Flushed) -> Result<bool> {
+        let mut fits = true;
+        let plan = |state: &State| match flushed.publish(state) {
+            Publish::Edits(edits) => Ok(edits),
+            Publish::Rewrite => {
+                fits = false;
+                Ok(Vec::new())
+            }
         };
-        let swap = |state: &State, version, _| state.flushed(generation, version);
-        let state = self.commit_record_with(plan, swap).await?;
-        if state.seals.iter().any(|s| s.generation <= generation) {
-            self.change_state(|state| state.flushed(generation, state.version.clone()))?;
+        self.commit_record(IfFreed::Replan, plan).await?;
+        if fits {
+            self.counts.flushed(flushed.rows());
         }
-        self.counts.flushed(rows);
-        Ok(())
+        Ok(fits)
     }
 
-    async fn checkpoint_due(&self) -> bool {
-        let tail = self.log.lock().await.tail;
-        tail.records >= self.options.checkpoint_records
-            || tail.bytes >= self.options.checkpoint_bytes
+    /// Whether a checkpoint is due that nobody is writing; then it is this call's to write. Should the
+    /// call vanish, the next is due as many records later.
+    fn claim_checkpoint(&self) -> bool {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = current.tail.without(current.claimed);
+        let due = open.records >= self.options.checkpoint_records
+            || open.bytes >= self.options.checkpoint_bytes;
+        if due {
+            current.claimed = current.tail;
+        }
+        due
     }
 
     async fn dead_wal_is_large(&self) -> bool {
@@ -123,44 +141,32 @@ impl Inner {
         if inline > 4 * self.options.checkpoint_bytes {
             self.flush_all().await?;
         }
-        let _one = self.maintenance.lock().await;
+        let _one = self.alone(&self.maintenance).await;
         self.check_not_ended()?;
-        self.checkpoint_locked().await
+        self.checkpoint_alone().await
     }
 
     /// Checkpoint, then free the WAL segments it covers (PROTOCOL L2, W4).
-    async fn checkpoint_locked(&self) -> Result<()> {
-        let mut log = self.log.lock().await;
-        let state = self.state();
-        if state.version.head.seq == 0 {
+    async fn checkpoint_alone(&self) -> Result<()> {
+        let at = self.current();
+        let version = &at.state.version;
+        if version.head.seq == 0 {
             return Ok(());
         }
-        if log.tail.records > 0 {
-            log.store.put_checkpoint(&state.version).await?;
-            log.tail = Default::default();
+        if at.tail.records > 0 {
+            let written = self.log.put_checkpoint(version).await;
+            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+            current.claimed = Tail::default();
+            if written.is_ok() {
+                current.tail = current.tail.without(at.tail);
+            }
+            drop(current);
+            written?;
             self.counts.checkpoints.fetch_add(1, Ordering::Relaxed);
         }
-        drop(log);
         if let Some(wal) = &self.wal {
-            wal.lock().await.truncate(&state.version.floors()).await?;
+            wal.lock().await.truncate(&version.floors()).await?;
         }
         Ok(())
     }
-}
-
-/// Whether every floor a flush would raise is there already.
-fn already_in(version: &Version, edits: &[Edit]) -> bool {
-    let mut floors = 0;
-    let all = edits.iter().all(|edit| match edit {
-        Edit::InlineFloor { to, .. } => {
-            floors += 1;
-            *to <= version.inline_floor
-        }
-        Edit::WalFloor { session, frame } => {
-            floors += 1;
-            *frame <= version.wal_floor(session)
-        }
-        _ => true,
-    });
-    all && floors > 0
 }

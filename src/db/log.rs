@@ -1,68 +1,138 @@
-//! Commits edits to the log: plan on the newest version, take the next slot, and if another writer
-//! won it, apply its record and plan anew (PROTOCOL C2, C3).
+//! Commits edits to the log: plan on the newest state, take the next slot, and if another writer won
+//! it, apply its record and plan anew (PROTOCOL C2, C3); and follows the log (F1, F3). No lock is
+//! held across a request: a call that vanishes blocks nobody, and another call of this handle that
+//! was quicker is met like any foreign writer.
 
-use super::{Inner, LogHandle};
+use super::{Current, Inner};
 use crate::{
     data::{intake, rows::Rows, schema::TableSchema},
     error::{Error, Result},
     log::{
+        clock::Moment,
         edit::{Edit, Settings, TableId},
-        record::{Record, digest, record_key},
-        store::Slot,
-        version::{InlineRows, Version},
+        record::{Record, record_key},
+        store::{Fence, Found, Loaded, Slot, Tail, unknown},
+        version::{Head, InlineRows, Version},
     },
     merge::{Kind, sorted_rows},
-    state::State,
+    state::{State, TableState},
 };
 use bytes::Bytes;
-use std::sync::Arc;
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
-/// How many foreign records a commit goes past before it gives up as `Conflict`-free `Unavailable`.
+/// How many foreign records a commit goes past before it gives up as `Unavailable`.
 const MAX_LOST_RACES: usize = 64;
+/// So many records are looked for one by one; then the log is listed and they are read in parallel.
+const PROBES: usize = 4;
+/// How long a call without detached tasks looks on while another of this handle puts a record, and how
+/// often it looks. The other may have vanished, so this saves requests and decides nothing.
+const LOOK_ON: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// What to do when it cannot be known whether a record is in the log (PROTOCOL F1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum IfFreed {
+    /// The plan sees by the newest version whether it was: plan again.
+    Replan,
+    /// Tell the caller.
+    Unknown,
+}
 
 impl Inner {
-    /// Commits what `plan` makes of the newest version; nothing if it makes no edits.
+    /// Commits what `plan` makes of the newest state, and gives the record's place; nothing if it makes
+    /// no edits. When it returns, the state has the record.
     pub(super) async fn commit_record(
         &self,
-        plan: impl FnMut(&Version) -> Result<Vec<Edit>> + Send,
-    ) -> Result<Arc<State>> {
-        self.commit_record_with(plan, |state, version, inline| {
-            state.with_record(version, inline)
-        })
-        .await
-    }
-
-    /// The same, with the state's transition for the moment the record is ours.
-    pub(super) async fn commit_record_with(
-        &self,
-        mut plan: impl FnMut(&Version) -> Result<Vec<Edit>> + Send,
-        on_won: impl FnOnce(&State, Arc<Version>, Vec<(TableId, Rows)>) -> Result<State> + Send,
-    ) -> Result<Arc<State>> {
-        let mut log = self.log.lock().await;
-        for _ in 0..MAX_LOST_RACES {
-            let version = self.state().version.clone();
-            let edits = plan(&version)?;
-            if edits.is_empty() {
-                return Ok(self.state());
+        if_freed: IfFreed,
+        mut plan: impl FnMut(&State) -> Result<Vec<Edit>> + Send,
+    ) -> Result<Head> {
+        // Records of one handle would only race each other.
+        let _turn = self.alone(&self.committing).await;
+        for lost in 0..MAX_LOST_RACES {
+            self.jitter(lost).await;
+            let (before, _taking) = self.take_slot().await;
+            if self.log.is_stale(&self.fence(&before)) {
+                self.follow().await?;
+                continue;
             }
-            let record = self.next_record(&version, edits);
+            let version = &before.state.version;
+            let edits = plan(&before.state)?;
+            if edits.is_empty() {
+                return Ok(version.head);
+            }
+            let record = self.next_record(version, edits);
             let bytes = Bytes::from(record.encode());
             // Decode what readers will decode, before anybody can: a record that cannot be applied
             // must never get a slot.
-            let next = Arc::new(version.apply(&record, digest(&bytes))?);
-            let inline = inline_rows(&next, record.seq)?;
-            match log.store.put_record(record.seq, &bytes).await? {
-                Slot::Won => {
-                    log.note(&bytes);
-                    return self.change_state(|state| on_won(state, next, inline));
+            let next = Step::new(version, &Found::decode(record.seq, &bytes)?)?;
+            let fence = self.fence(&before);
+            match self.log.put_record(record.seq, &bytes, &fence).await? {
+                Slot::Won(proof) => {
+                    let head = next.version.head;
+                    self.adopt(next, Some(proof))?;
+                    return Ok(head);
                 }
-                Slot::Lost(foreign) => self.apply_foreign(&mut log, record.seq, &foreign)?,
+                Slot::Lost(foreign) => self.meet(&before, record.seq, &foreign).await?,
+                Slot::Freed => {
+                    let jumped = self.jump(&before).await;
+                    if if_freed == IfFreed::Unknown {
+                        return Err(unknown(&record_key(record.seq), jumped.err()));
+                    }
+                    jumped?;
+                }
             }
         }
         Err(Error::new(
             crate::ErrorKind::Unavailable,
             format!("other writers won the next slot {MAX_LOST_RACES} times in a row: retry later"),
         ))
+    }
+
+    /// Who lost twice waits for a random while, so that not all come back at once (PROTOCOL C3).
+    async fn jitter(&self, lost: usize) {
+        if lost > 1 {
+            let most = 5_000u64 << lost.min(5);
+            let wait = u64::from_le_bytes(self.random()) % most;
+            self.runtime.sleep(Duration::from_micros(wait)).await;
+        }
+    }
+
+    /// What is current when no other call of this handle is putting a record there, as far as that is
+    /// known. With detached tasks a lock sees to that.
+    async fn take_slot(&self) -> (Current, Taking<'_>) {
+        let looks = LOOK_ON.as_millis() / LOOK_EVERY.as_millis();
+        let mut looked = (0, 0);
+        loop {
+            match self.try_slot(looked.1 == looks, looked.0) {
+                Ok(taken) => return taken,
+                Err(seq) if seq == looked.0 => looked.1 += 1,
+                Err(seq) => looked = (seq, 1),
+            }
+            self.runtime.sleep(LOOK_EVERY).await;
+        }
+    }
+
+    /// Takes the next slot; its number if another call has it. `force`: takes `seq` even so.
+    fn try_slot(&self, force: bool, seq: u64) -> Result<(Current, Taking<'_>), u64> {
+        let now = self.runtime.monotonic();
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let next = current.state.version.head.seq + 1;
+        let free = current
+            .taking
+            .is_none_or(|(at, until)| at != next || now >= until);
+        if !(free || self.options.detached_tasks || (force && seq == next)) {
+            return Err(next);
+        }
+        current.taking = Some((next, now + LOOK_ON));
+        let taking = Taking {
+            inner: self,
+            seq: next,
+        };
+        Ok((current.clone(), taking))
     }
 
     fn next_record(&self, version: &Version, mut edits: Vec<Edit>) -> Record {
@@ -91,25 +161,196 @@ impl Inner {
         }
     }
 
-    fn apply_foreign(&self, log: &mut LogHandle, seq: u64, bytes: &Bytes) -> Result<()> {
-        let record = Record::decode(&record_key(seq), bytes)?;
-        let version = Arc::new(self.state().version.apply(&record, digest(bytes))?);
-        let inline = inline_rows(&version, seq)?;
-        log.note(bytes);
-        self.change_state(|state| state.with_record(version, inline))?;
+    /// PROTOCOL F1: a proof counts for half the grace time that all handles use (N3).
+    fn fence(&self, at: &Current) -> Fence {
+        let grace = match &at.state.version.settings {
+            Some(settings) => Duration::from_micros(settings.grace),
+            None => self.options.grace,
+        };
+        Fence {
+            proof: at.proof,
+            counts_for: grace / 2,
+        }
+    }
+
+    /// Follows the log to its head (PROTOCOL F3); whether anything new came. One request if not.
+    pub(super) async fn refresh(&self) -> Result<bool> {
+        let start = self.state().version.head.seq;
+        for _ in 0..PROBES {
+            let before = self.current();
+            let asked = self.log.moment();
+            let seq = before.state.version.head.seq + 1;
+            if self.log.is_stale(&self.fence(&before)) {
+                break;
+            }
+            let found = self.log.read_record(seq).await?;
+            // Judged now that the reply is here, not when the request left (F1).
+            if self.log.is_stale(&self.fence(&before)) {
+                break;
+            }
+            match found {
+                Some(bytes) => self.meet(&before, seq, &bytes).await?,
+                None => {
+                    self.prove(before.state.version.head, asked);
+                    return Ok(self.state().version.head.seq > start);
+                }
+            }
+        }
+        self.follow().await?;
+        Ok(self.state().version.head.seq > start)
+    }
+
+    /// PROTOCOL G4: an sstable of `seen` is not there. The table's newest state, if that has left a file
+    /// of `seen` behind; else a live file is missing, which `error` says.
+    pub(super) async fn after_missing(
+        &self,
+        seen: &TableState,
+        error: Error,
+    ) -> Result<Arc<TableState>> {
+        self.refresh().await?;
+        let Some(now) = self.state().tables.get(&seen.id).cloned() else {
+            return Err(Error::invalid("the table was dropped"));
+        };
+        let live = |id| now.files.iter().any(|f| f.meta.id == id);
+        match seen.files.iter().all(|f| live(f.meta.id)) {
+            true => Err(error),
+            false => Ok(now),
+        }
+    }
+
+    /// Lists what follows the position and applies it; where that is a gap or another branch, the
+    /// position was left behind, and the newest checkpoint leads on (PROTOCOL F1, F2).
+    async fn follow(&self) -> Result<()> {
+        let before = self.current();
+        let asked = self.log.moment();
+        let head = before.state.version.head;
+        let Ok(all) = self.log.read_after(head.seq, head.digest).await? else {
+            return self.jump(&before).await;
+        };
+        let mut at = head;
+        for found in &all {
+            let current = self.current();
+            if current.state.version.head == at {
+                self.adopt(Step::new(&current.state.version, found)?, None)?;
+            }
+            at = Head {
+                seq: found.record.seq,
+                ts: found.record.ts,
+                digest: found.digest,
+            };
+        }
+        self.prove(at, asked);
         Ok(())
+    }
+
+    async fn jump(&self, before: &Current) -> Result<()> {
+        let version = before.state.version.as_ref().clone();
+        let loaded = self.log.reach(version).await?;
+        let inline = all_inline_rows(&loaded.version)?;
+        let Loaded {
+            version,
+            tail,
+            proof,
+        } = loaded;
+        let version = Arc::new(version);
+        self.change(|current| {
+            let here = current.state.version.head;
+            if version.head == here {
+                current.proof = proof;
+            } else if version.head.seq > here.seq {
+                current.state = Arc::new(current.state.jumped(version, inline)?);
+                current.tail = tail;
+                current.claimed = Tail::default();
+                current.proof = proof;
+            }
+            Ok(())
+        })
+    }
+
+    /// A foreign record was read from the slot after `before`. It counts if the position is fresh (F1)
+    /// and it follows.
+    async fn meet(&self, before: &Current, seq: u64, bytes: &Bytes) -> Result<()> {
+        if self.log.is_stale(&self.fence(before)) {
+            return self.follow().await;
+        }
+        let found = Found::decode(seq, bytes)?;
+        let version = &before.state.version;
+        if found.record.prev == version.head.digest {
+            return self.adopt(Step::new(version, &found)?, None);
+        }
+        self.jump(before).await
+    }
+
+    /// The state after a record, unless another call of this handle brought the state on meanwhile: it
+    /// can only have applied the same record, and maybe more.
+    fn adopt(&self, step: Step, proof: Option<Moment>) -> Result<()> {
+        self.change(|current| {
+            if current.state.version.head == step.after {
+                current.state = Arc::new(current.state.with_record(step.version, step.inline)?);
+                current.tail.records += 1;
+                current.tail.bytes += step.bytes;
+                current.proof = proof.unwrap_or(current.proof);
+            }
+            Ok(())
+        })
+    }
+
+    /// The position was proved, if it still is the position.
+    fn prove(&self, head: Head, proof: Moment) {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if current.state.version.head == head {
+            current.proof = proof;
+        }
     }
 }
 
-impl LogHandle {
-    fn note(&mut self, record: &Bytes) {
-        self.tail.records += 1;
-        self.tail.bytes += record.len() as u64;
+/// Others may take the slot when this goes; should it never go, they do so after a while.
+struct Taking<'a> {
+    inner: &'a Inner,
+    seq: u64,
+}
+
+impl Drop for Taking<'_> {
+    fn drop(&mut self) {
+        let current = self.inner.current.lock();
+        let mut current = current.unwrap_or_else(PoisonError::into_inner);
+        current.taking = current.taking.filter(|(seq, _)| *seq != self.seq);
     }
+}
+
+/// One record further.
+struct Step {
+    after: Head,
+    version: Arc<Version>,
+    inline: Vec<(TableId, Rows)>,
+    bytes: u64,
+}
+
+impl Step {
+    fn new(before: &Version, found: &Found) -> Result<Self> {
+        let version = Arc::new(before.apply(&found.record, found.digest)?);
+        let inline = inline_rows(&version, found.record.seq)?;
+        Ok(Self {
+            after: before.head,
+            version,
+            inline,
+            bytes: found.bytes,
+        })
+    }
+}
+
+/// All inline rows of a version, oldest record first.
+pub(super) fn all_inline_rows(version: &Version) -> Result<Vec<(TableId, Rows)>> {
+    let seqs: BTreeSet<u64> = version.inline.iter().map(|r| r.seq).collect();
+    let mut all = Vec::new();
+    for seq in seqs {
+        all.extend(inline_rows(version, seq)?);
+    }
+    Ok(all)
 }
 
 /// The rows that record `seq` carries inline, sorted: one row per key and table (PROTOCOL T4).
-pub(super) fn inline_rows(version: &Version, seq: u64) -> Result<Vec<(TableId, Rows)>> {
+fn inline_rows(version: &Version, seq: u64) -> Result<Vec<(TableId, Rows)>> {
     let mut out: Vec<(TableId, Rows)> = Vec::new();
     let of_record = version.inline.iter().filter(|r| r.seq == seq);
     for rows in of_record {

@@ -19,8 +19,10 @@ use crate::{
     env::{Counted, Env, LockGuard, Runtime, Storage},
     error::{Error, Result},
     log::{
+        clock::Moment,
         edit::Edit,
         store::{LogStore, Tail},
+        version::Version,
     },
     options::Options,
     scan::readers::Readers,
@@ -28,9 +30,13 @@ use crate::{
     wal::{DatabaseId, WalWriter},
 };
 use commit::Queue;
-use std::sync::{
-    Arc, Mutex, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use log::IfFreed;
+use std::{
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 /// An open database. Cheap to clone; the last clone to go releases the WAL lock, but only
@@ -42,17 +48,20 @@ pub struct Db {
 
 struct Inner {
     options: Options,
+    /// Its wall clock is PROTOCOL T1's.
     runtime: Arc<dyn Runtime>,
     data: Arc<dyn Storage>,
     data_counted: Arc<Counted>,
     wal_counted: Option<Arc<Counted>>,
     /// Names this handle in records (PROTOCOL N1).
     writer: [u8; 16],
-    state: Mutex<Arc<State>>,
+    current: Mutex<Current>,
     queue: Mutex<Queue>,
-    log: async_lock::Mutex<LogHandle>,
+    log: LogStore,
+    /// One record of this handle at a time; see `alone`.
+    committing: async_lock::Mutex<()>,
     wal: Option<async_lock::Mutex<WalWriter>>,
-    /// One flush or checkpoint at a time.
+    /// One flush or checkpoint at a time; see `alone`.
     maintenance: async_lock::Mutex<()>,
     readers: Arc<Readers>,
     lock: Mutex<Option<Box<dyn LockGuard>>>,
@@ -63,10 +72,18 @@ struct Inner {
     counts: stats::Counts,
 }
 
-/// What a commit to the log needs, held while it runs: records of one handle are never concurrent.
-struct LogHandle {
-    store: LogStore,
+/// Where the handle is in the log. Swapped together, so that a proof never speaks of another position.
+#[derive(Clone)]
+struct Current {
+    state: Arc<State>,
+    /// The records since the newest checkpoint that this handle knows of.
     tail: Tail,
+    /// How much of the tail a checkpoint under way is going to cover.
+    claimed: Tail,
+    /// When the position was last proved to be on the live log (PROTOCOL F1).
+    proof: Moment,
+    /// The slot a call of this handle is putting its record into, and until when that is believed.
+    taking: Option<(u64, Duration)>,
 }
 
 impl Db {
@@ -100,7 +117,8 @@ impl Db {
         check_table_name(name)?;
         let schema = Arc::new(schema);
         self.inner
-            .commit_record(move |version| {
+            .commit_record(IfFreed::Replan, move |state| {
+                let version: &Version = &state.version;
                 if let Some((_, found)) = version.table(name) {
                     return match found.schema.difference(&schema) {
                         None => Ok(Vec::new()),
@@ -143,6 +161,14 @@ impl Db {
         self.inner.checkpoint_now().await
     }
 
+    /// Reads what other handles committed meanwhile; whether there was anything. One request if not.
+    /// Reads see it from then on; scans under way keep what they have. A commit that meets the records
+    /// of others reads them, too.
+    pub async fn refresh(&self) -> Result<bool> {
+        self.inner.check_open()?;
+        self.inner.refresh().await
+    }
+
     /// What is in it and what was done, by now.
     pub fn stats(&self) -> Stats {
         stats::collect(&self.inner)
@@ -154,7 +180,7 @@ impl Db {
     }
 
     /// Refuses new calls, waits for commits in flight, syncs the WAL and releases it. Uploads
-    /// nothing. Idempotent.
+    /// nothing. Idempotent. With `Options::detached_tasks` off it waits for no other call.
     pub async fn close(&self) -> Result<()> {
         self.inner.close().await
     }
@@ -169,19 +195,42 @@ impl std::fmt::Debug for Db {
 }
 
 impl Inner {
-    fn state(&self) -> Arc<State> {
-        self.state
+    fn current(&self) -> Current {
+        self.current
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    /// Swaps the state. `change` is pure and quick: it runs under the lock.
+    fn state(&self) -> Arc<State> {
+        self.current().state
+    }
+
+    /// Changes what is current. `change` is pure and quick: it runs under the lock.
+    fn change<T>(&self, change: impl FnOnce(&mut Current) -> Result<T>) -> Result<T> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut current)
+    }
+
+    /// Swaps the state.
     fn change_state(&self, change: impl FnOnce(&State) -> Result<State>) -> Result<Arc<State>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = Arc::new(change(&state)?);
-        *state = next.clone();
-        Ok(next)
+        self.change(|current| {
+            current.state = Arc::new(change(&current.state)?);
+            Ok(current.state.clone())
+        })
+    }
+
+    /// One at a time of what `lock` stands for: it saves lost races and files written twice, and
+    /// nothing depends on it. Without detached tasks there is no waiting, because the call that holds
+    /// the lock may have vanished.
+    async fn alone<'a>(
+        &self,
+        lock: &'a async_lock::Mutex<()>,
+    ) -> Option<async_lock::MutexGuard<'a, ()>> {
+        match self.options.detached_tasks {
+            true => Some(lock.lock().await),
+            false => None,
+        }
     }
 
     fn check_open(&self) -> Result<()> {
@@ -191,7 +240,7 @@ impl Inner {
         }
     }
 
-    /// Whether flushes and checkpoints may still begin; asked while holding `maintenance`.
+    /// Whether flushes and checkpoints may still begin; asked while `alone` in `maintenance`.
     fn check_not_ended(&self) -> Result<()> {
         match self.ended.load(Ordering::Acquire) {
             true => Err(Error::closed()),
@@ -208,7 +257,7 @@ impl Inner {
     async fn close(self: &Arc<Self>) -> Result<()> {
         let first = !self.closed.swap(true, Ordering::AcqRel);
         self.drain_queue().await;
-        let _maintenance = self.maintenance.lock().await;
+        let _maintenance = self.alone(&self.maintenance).await;
         self.ended.store(true, Ordering::Release);
         let synced = match &self.wal {
             Some(wal) if first => wal.lock().await.close().await,

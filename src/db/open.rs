@@ -2,31 +2,37 @@
 //! W1, W3). Writes nothing but the lock.
 
 use super::{
-    Db, Inner, LogHandle,
+    Current, Db, Inner,
     commit::Queue,
-    log::{decode_rows, inline_rows},
+    log::{all_inline_rows, decode_rows},
     stats::Counts,
 };
 use crate::{
     env::{Counted, Env, Storage},
     error::{Error, Result},
-    log::store::{Loaded, LogStore},
+    log::{
+        clock::StoreTime,
+        store::{Loaded, LogStore, Tail},
+    },
     merge::{Kind, sorted_rows},
     options::Options,
     scan::readers::Readers,
     state::State,
     wal::{Commit, FrameKind, Replayed, WalWriter, replay_with},
 };
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, Mutex, atomic::AtomicBool},
-};
+use std::sync::{Arc, Mutex, atomic::AtomicBool};
 
 /// Name of the lock in a WAL directory.
 const WAL_LOCK: &str = "wal";
 
 pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
     options.validate()?;
+    if env.wal.is_some() && !options.detached_tasks {
+        return Err(Error::invalid(
+            "a WAL needs option detached_tasks on: its writer is shared by all calls; leave out the \
+             WAL (each commit is then a record in the data store), or leave the option on",
+        ));
+    }
     let data_counted = Counted::new(env.data);
     let data: Arc<dyn Storage> = data_counted.clone();
     let wal_counted = env.wal.map(Counted::new);
@@ -40,32 +46,46 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
         options.retries,
         options.concurrency,
     );
-    let Loaded { version, tail } = store.load().await?;
-    let mut state = with_inline(State::new(Arc::new(version)))?;
+    let Loaded {
+        version,
+        tail,
+        proof,
+    } = store.load().await?;
+    let inline = all_inline_rows(&version)?;
+    let version = Arc::new(version);
+    let mut state = State::new(version.clone()).with_record(version, inline)?;
+    let runtime = StoreTime::new(env.runtime, data.clone());
     let wal = match &wal_counted {
         None => None,
         Some(storage) => {
             let replayed = replay_into(storage.as_ref(), &mut state).await?;
             check_database(&state, &replayed)?;
             let storage: Arc<dyn Storage> = storage.clone();
-            let writer = WalWriter::new(storage, env.runtime.clone(), &options, replayed.tail);
+            let writer = WalWriter::new(storage, runtime.clone(), &options, replayed.tail);
             Some(async_lock::Mutex::new(writer))
         }
     };
     let mut writer = [0; 16];
-    env.runtime.random(&mut writer);
+    runtime.random(&mut writer);
     let readers = Arc::new(Readers::new(data.clone(), options.clone()));
     Ok(Db {
         inner: Arc::new(Inner {
             options,
-            runtime: env.runtime,
+            runtime,
             data,
             data_counted,
             wal_counted,
             writer,
-            state: Mutex::new(Arc::new(state)),
+            current: Mutex::new(Current {
+                state: Arc::new(state),
+                tail,
+                claimed: Tail::default(),
+                proof,
+                taking: None,
+            }),
             queue: Mutex::new(Queue::default()),
-            log: async_lock::Mutex::new(LogHandle { store, tail }),
+            log: store,
+            committing: async_lock::Mutex::new(()),
             wal,
             maintenance: async_lock::Mutex::new(()),
             readers,
@@ -74,14 +94,6 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
             ended: AtomicBool::new(false),
             counts: Counts::default(),
         }),
-    })
-}
-
-fn with_inline(state: State) -> Result<State> {
-    let seqs: BTreeSet<u64> = state.version.inline.iter().map(|r| r.seq).collect();
-    let version = state.version.clone();
-    seqs.into_iter().try_fold(state, |state, seq| {
-        state.with_record(version.clone(), inline_rows(&version, seq)?)
     })
 }
 

@@ -7,12 +7,14 @@ use crate::{
         key::{KeyRange, encode_keys},
         predicate::Predicate,
     },
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     scan::{plan::ScanRequest, run::ScanRun},
+    sstable::read::is_missing,
+    state::TableState,
 };
 use arrow_array::RecordBatch;
 use arrow_schema::SchemaRef;
-use std::ops::Bound;
+use std::{ops::Bound, sync::Arc};
 
 /// Describes a scan; nothing is read before [`ScanBuilder::stream`] or [`ScanBuilder::count`].
 #[derive(Clone, Debug)]
@@ -113,10 +115,13 @@ impl ScanBuilder {
             as_of: i64::MAX,
             batch_rows,
         };
-        let run = ScanRun::new(table.clone(), inner.readers.clone(), request)?;
+        let run = ScanRun::new(table.clone(), inner.readers.clone(), request.clone())?;
         Ok(Scan {
             table: self.table.clone(),
+            state: table,
+            request,
             run,
+            given: false,
         })
     }
 
@@ -124,7 +129,7 @@ impl ScanBuilder {
     pub async fn count(&self) -> Result<u64> {
         let mut counted = self.clone();
         counted.select = Some(Vec::new());
-        counted.stream()?.run.count().await
+        counted.stream()?.count().await
     }
 }
 
@@ -152,7 +157,11 @@ fn encode_bound(
 /// A running scan over one state. Dropping it ends it.
 pub struct Scan {
     table: Table,
+    state: Arc<TableState>,
+    request: ScanRequest,
     run: ScanRun,
+    /// Whether a batch was given out.
+    given: bool,
 }
 
 impl Scan {
@@ -162,16 +171,52 @@ impl Scan {
     }
 
     /// The next batch, never empty; `None` at the end; `Closed` once the database is.
+    ///
+    /// # Errors
+    /// `Expired` if the scan took longer than the grace time and gc took what it reads.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
         self.table.inner().check_open()?;
-        self.run.next().await
+        let batch = match self.run.next().await {
+            Err(e) if is_missing(&e) => {
+                self.start_anew(e).await?;
+                self.run.next().await?
+            }
+            other => other?,
+        };
+        self.given = true;
+        Ok(batch)
     }
 
     /// The number of rows, on the state the scan reads, reading as little as possible. Only before
     /// its first batch: it counts from the start.
-    pub async fn count(self) -> Result<u64> {
+    pub async fn count(mut self) -> Result<u64> {
         self.table.inner().check_open()?;
-        self.run.without_columns()?.count().await
+        self.request.columns = Vec::new();
+        match self.run.without_columns()?.count().await {
+            Err(e) if is_missing(&e) => {
+                let inner = self.table.inner();
+                let state = inner.after_missing(&self.state, e).await?;
+                let run = ScanRun::new(state, inner.readers.clone(), self.request)?;
+                run.count().await
+            }
+            other => other,
+        }
+    }
+
+    /// PROTOCOL G4: a file is gone. Before its first batch a scan can begin again on a newer version.
+    async fn start_anew(&mut self, error: Error) -> Result<()> {
+        let inner = self.table.inner();
+        let gone = error.message().to_owned();
+        self.state = inner.after_missing(&self.state, error).await?;
+        if self.given {
+            return Err(Error::new(
+                ErrorKind::Expired,
+                format!("{gone}: the scan took longer than the grace time; start it again"),
+            ));
+        }
+        let readers = inner.readers.clone();
+        self.run = ScanRun::new(self.state.clone(), readers, self.request.clone())?;
+        Ok(())
     }
 
     /// All batches that are left.

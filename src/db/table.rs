@@ -14,6 +14,8 @@ use crate::{
     error::{Error, Result},
     log::edit::TableId,
     merge::{Kind, sorted_rows},
+    scan::point,
+    sstable::read::is_missing,
     state::TableState,
 };
 use arrow_array::RecordBatch;
@@ -96,8 +98,14 @@ impl Table {
         let encoded = encode_keys(key.columns())?;
         let columns = select_columns(schema, select)?;
         let readers = &self.inner.readers;
-        let found =
-            crate::scan::point::get(&table, readers, encoded.get(0), &columns, i64::MAX).await?;
+        let encoded = encoded.get(0);
+        let found = match point::get(&table, readers, encoded, &columns, i64::MAX).await {
+            Err(e) if is_missing(&e) => {
+                let table = self.inner.after_missing(&table, e).await?;
+                point::get(&table, readers, encoded, &columns, i64::MAX).await?
+            }
+            other => other?,
+        };
         found
             .map(|batch| to_user(schema, &columns, &batch))
             .transpose()

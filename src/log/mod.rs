@@ -2,6 +2,7 @@
 //! PROTOCOL.md is its law; rule numbers stand in the code that keeps them.
 
 pub mod checkpoint;
+pub mod clock;
 mod codec;
 pub mod edit;
 pub mod record;

@@ -1,12 +1,15 @@
 //! Reading and writing the log in a [`Storage`]: open by LIST (PROTOCOL F2), commit by one
-//! conditional PUT whose outcome the slot decides (C2), checkpoints and CURRENT after it (L2).
+//! conditional PUT whose outcome the slot decides (C2), the freshness fence around it (F1),
+//! checkpoints and CURRENT after it (L2). It holds no state and no lock: any number of calls may be
+//! under way, and any of them may never be heard of again.
 
 use super::{
     checkpoint::{
         CURRENT_KEY, checkpoint_key, decode_checkpoint, decode_current, encode_checkpoint,
         encode_current,
     },
-    record::{Record, digest, record_key, seq_of},
+    clock::Moment,
+    record::{Digest, Record, digest, record_key, seq_of},
     version::Version,
 };
 use crate::{
@@ -17,13 +20,15 @@ use bytes::Bytes;
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 use std::{sync::Arc, time::Duration};
 
-/// What an open found.
+/// What an open, or a reader that lost its way, found.
 #[derive(Debug)]
 pub struct Loaded {
     /// The version at the head.
     pub version: Version,
     /// Number and bytes of the records after the newest checkpoint.
     pub tail: Tail,
+    /// When the listing was asked for that proved it to be the head.
+    pub proof: Moment,
 }
 
 /// The part of the log that no checkpoint covers.
@@ -35,13 +40,58 @@ pub struct Tail {
     pub bytes: u64,
 }
 
+impl Tail {
+    /// What is left of it without an earlier part.
+    pub fn without(self, part: Self) -> Self {
+        Self {
+            records: self.records.saturating_sub(part.records),
+            bytes: self.bytes.saturating_sub(part.bytes),
+        }
+    }
+}
+
+/// A record that follows a position; its place in the chain is checked.
+#[derive(Debug)]
+pub struct Found {
+    /// The record.
+    pub record: Record,
+    /// Its identity.
+    pub digest: Digest,
+    /// Its length.
+    pub bytes: u64,
+}
+
+impl Found {
+    /// Decodes the bytes of `log/seq`.
+    pub fn decode(seq: u64, bytes: &Bytes) -> Result<Self> {
+        Ok(Self {
+            record: Record::decode(&record_key(seq), bytes)?,
+            digest: digest(bytes),
+            bytes: bytes.len() as u64,
+        })
+    }
+}
+
+/// PROTOCOL F1: when a position was last proved to be on the live log, and how long that counts
+/// (half the grace time).
+#[derive(Clone, Copy, Debug)]
+pub struct Fence {
+    /// The last proof.
+    pub proof: Moment,
+    /// How old it may be when a reply arrives.
+    pub counts_for: Duration,
+}
+
 /// Whose record is in the slot.
 #[derive(Debug)]
 pub enum Slot {
-    /// Ours.
-    Won,
+    /// Ours, on the live log: proved at that moment.
+    Won(Moment),
     /// Another writer's; its bytes.
     Lost(Bytes),
+    /// A checkpoint covers the slot, and it cannot be shown to follow from our record: gc may have
+    /// freed the name, and a record there, be it ours, proves nothing.
+    Freed,
 }
 
 /// The log of one database.
@@ -53,11 +103,12 @@ pub struct LogStore {
     concurrency: usize,
 }
 
-/// How often an open looks again when the log moves under it, before it calls a gap corrupt.
-const OPEN_ATTEMPTS: usize = 4;
+/// How often a reader looks for a newer checkpoint when the log moves under it, before it calls a
+/// gap corrupt.
+const ROUNDS: usize = 3;
 
 impl LogStore {
-    /// The log in `storage`.
+    /// The log in `storage`. `runtime` has the device's own clocks.
     pub fn new(
         storage: Arc<dyn Storage>,
         runtime: Arc<dyn Runtime>,
@@ -72,17 +123,39 @@ impl LogStore {
         }
     }
 
+    /// This moment on all clocks.
+    pub fn moment(&self) -> Moment {
+        Moment::now(self.runtime.as_ref(), self.storage.as_ref())
+    }
+
+    /// Whether the proof is too old for a reply that is here now (PROTOCOL F1).
+    pub fn is_stale(&self, fence: &Fence) -> bool {
+        fence.proof.age(&self.moment()) > fence.counts_for
+    }
+
     /// Reads the newest version. Two requests when nothing follows the checkpoint. Writes nothing.
     pub async fn load(&self) -> Result<Loaded> {
-        let mut base = self.read_current().await?;
-        for attempt in 0..OPEN_ATTEMPTS {
-            match self.read_tail(&base).await? {
-                Ok(loaded) => return Ok(loaded),
-                Err(gap) if attempt + 1 == OPEN_ATTEMPTS => return Err(gap),
-                Err(_) => base = self.newest_checkpoint(base).await?,
+        let current = self.read_current().await?;
+        self.reach(current).await
+    }
+
+    /// The newest version, from `base` on or, if the log has a gap there, from the newest checkpoint
+    /// on (PROTOCOL F2): LIST; on a gap LIST again; then the highest checkpoint, and so on.
+    pub async fn reach(&self, mut base: Version) -> Result<Loaded> {
+        let mut gap = None;
+        for _ in 0..ROUNDS {
+            for _ in 0..2 {
+                let proof = self.moment();
+                match self.read_after(base.head.seq, base.head.digest).await? {
+                    Ok(found) => return fold(base, &found, proof),
+                    Err(here) => gap = Some(here),
+                }
+            }
+            if let Some(newer) = self.newest_checkpoint(base.head.seq).await? {
+                base = newer;
             }
         }
-        Err(Error::internal("the log was read without an outcome"))
+        Err(gap.unwrap_or_else(|| Error::internal("the log was read without an outcome")))
     }
 
     async fn read_current(&self) -> Result<Version> {
@@ -112,21 +185,35 @@ impl LogStore {
         Ok(Some(version))
     }
 
-    async fn newest_checkpoint(&self, base: Version) -> Result<Version> {
-        let listed = self.storage.list("checkpoint/", None).await?;
-        let newest = listed.iter().rev().find_map(|o| seq_of(&o.key));
-        match newest.filter(|seq| *seq > base.head.seq) {
-            Some(seq) => Ok(self.read_checkpoint(seq).await?.unwrap_or(base)),
-            None => Ok(base),
+    /// The highest checkpoint above `after`. It is never deleted while it is the highest.
+    async fn newest_checkpoint(&self, after: u64) -> Result<Option<Version>> {
+        let key = checkpoint_key(after);
+        for _ in 0..ROUNDS {
+            let listed = self.storage.list("checkpoint/", Some(&key)).await?;
+            let Some(seq) = listed.iter().rev().find_map(|o| seq_of(&o.key)) else {
+                return Ok(None);
+            };
+            if let Some(version) = self.read_checkpoint(seq).await? {
+                return Ok(Some(version));
+            }
         }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "checkpoints vanish faster than they can be read: retry later",
+        ))
     }
 
-    /// Lists and applies what follows `base`. The inner error is a gap: the log may have moved.
-    async fn read_tail(&self, base: &Version) -> Result<Result<Loaded>> {
-        let after = record_key(base.head.seq);
-        let listed = self.storage.list("log/", Some(&after)).await?;
-        let mut version = base.clone();
-        let mut tail = Tail::default();
+    /// Record `seq`, if it is there.
+    pub async fn read_record(&self, seq: u64) -> Result<Option<Bytes>> {
+        self.storage.get(&record_key(seq)).await
+    }
+
+    /// Lists and reads what follows a position, in parallel; the chain is checked. The inner error is
+    /// a gap, or a record that does not follow: the position may be gone, or never have been.
+    pub async fn read_after(&self, seq: u64, digest: Digest) -> Result<Result<Vec<Found>>> {
+        let listed = self.storage.list("log/", Some(&record_key(seq))).await?;
+        let mut head = (seq, digest);
+        let mut all = Vec::with_capacity(listed.len());
         let mut fetches = stream::iter(listed)
             .map(|object| async move {
                 let bytes = self.storage.get(&object.key).await?;
@@ -134,44 +221,92 @@ impl LogStore {
             })
             .buffered(self.concurrency.max(1));
         while let Some((key, bytes)) = fetches.try_next().await? {
-            let expected = record_key(version.head.seq + 1);
+            let expected = record_key(head.0 + 1);
             let (Some(bytes), true) = (bytes, key == expected) else {
                 return Ok(Err(Error::corrupt(format!(
                     "{expected} is missing: the log goes on at {key}"
                 ))));
             };
-            let record = Record::decode(&key, &bytes)?;
-            version = version.apply(&record, digest(&bytes))?;
-            tail.records += 1;
-            tail.bytes += bytes.len() as u64;
+            let found = Found::decode(head.0 + 1, &bytes)?;
+            if found.record.prev != head.1 {
+                return Ok(Err(Error::corrupt(format!(
+                    "{expected}: it does not follow the record before it (prev differs)"
+                ))));
+            }
+            head = (head.0 + 1, found.digest);
+            all.push(found);
         }
-        Ok(Ok(Loaded { version, tail }))
+        Ok(Ok(all))
     }
 
     /// Puts a record into its slot and finds out whose the slot is (PROTOCOL C2). The same bytes are
-    /// tried until that is known; `Unknown` if it stays open.
-    pub async fn put_record(&self, seq: u64, bytes: &Bytes) -> Result<Slot> {
+    /// tried until that is known; `Unknown` if it stays open. A slot that is ours counts only if the
+    /// position before it was proved lately, or no checkpoint covers it (F1).
+    pub async fn put_record(&self, seq: u64, bytes: &Bytes, fence: &Fence) -> Result<Slot> {
         let key = record_key(seq);
+        let sent = self.moment();
         let mut last = None;
         for attempt in 0..=self.retries {
             if attempt > 0 {
                 self.runtime.sleep(self.backoff(attempt)).await;
             }
+            let mut refused = false;
             match self.storage.put_if_absent(&key, bytes.clone()).await {
-                Ok(PutOutcome::Created) => return Ok(Slot::Won),
-                Ok(PutOutcome::Exists) => {}
+                Ok(PutOutcome::Created) => return self.won(seq, bytes, sent, fence).await,
+                Ok(PutOutcome::Exists) => refused = true,
                 Err(e) if maybe_applied(&e) => last = Some(e),
+                // An earlier attempt may have been applied.
+                Err(e) if last.is_some() => return Err(unknown(&key, Some(e))),
                 Err(e) => return Err(e),
             }
-            match self.storage.get(&key).await {
-                Ok(Some(found)) if found == *bytes => return Ok(Slot::Won),
+            match self.read_record(seq).await {
+                Ok(Some(found)) if found == *bytes => {
+                    return self.won(seq, bytes, sent, fence).await;
+                }
                 Ok(Some(found)) => return Ok(Slot::Lost(found)),
+                // Refused by a record that is gone, or a position that may be: is it below the log?
+                Ok(None) if refused || self.is_stale(fence) => {
+                    match self.newest_checkpoint(seq - 1).await {
+                        Ok(None) => {}
+                        Ok(Some(_)) => return Ok(Slot::Freed),
+                        Err(e) => last = Some(e),
+                    }
+                }
                 Ok(None) => {}
                 Err(e) if maybe_applied(&e) => last = Some(e),
                 Err(e) => return Err(unknown(&key, Some(e))),
             }
         }
         Err(unknown(&key, last))
+    }
+
+    /// The slot holds our record. PROTOCOL F1: gc frees names, so after a stale proof it may be a name
+    /// won a second time. A checkpoint at or above it decides: either the log leads from our record
+    /// to it, or the record is not in the log.
+    async fn won(&self, seq: u64, bytes: &Bytes, sent: Moment, fence: &Fence) -> Result<Slot> {
+        if !self.is_stale(fence) {
+            return Ok(Slot::Won(sent));
+        }
+        let asked = self.moment();
+        let checked = async {
+            let Some(checkpoint) = self.newest_checkpoint(seq - 1).await? else {
+                return Ok(true);
+            };
+            let own = digest(bytes);
+            if checkpoint.head.seq == seq {
+                return Ok(checkpoint.head.digest == own);
+            }
+            let Ok(found) = self.read_after(seq, own).await? else {
+                return Ok(false);
+            };
+            let at_checkpoint = found.iter().find(|f| f.record.seq == checkpoint.head.seq);
+            Ok::<_, Error>(at_checkpoint.is_some_and(|f| f.digest == checkpoint.head.digest))
+        };
+        match checked.await {
+            Ok(true) => Ok(Slot::Won(asked)),
+            Ok(false) => Ok(Slot::Freed),
+            Err(e) => Err(unknown(&record_key(seq), Some(e))),
+        }
     }
 
     /// Full jitter over an exponential bound: 50 ms, 100 ms, … at most 5 s.
@@ -195,11 +330,26 @@ impl LogStore {
     }
 }
 
+fn fold(base: Version, found: &[Found], proof: Moment) -> Result<Loaded> {
+    let mut loaded = Loaded {
+        version: base,
+        tail: Tail::default(),
+        proof,
+    };
+    for next in found {
+        loaded.version = loaded.version.apply(&next.record, next.digest)?;
+        loaded.tail.records += 1;
+        loaded.tail.bytes += next.bytes;
+    }
+    Ok(loaded)
+}
+
 fn maybe_applied(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Unavailable | ErrorKind::Unknown)
 }
 
-fn unknown(key: &str, source: Option<Error>) -> Error {
+/// It is not known whether the record `key` is in the log (PROTOCOL C2).
+pub fn unknown(key: &str, source: Option<Error>) -> Error {
     let why = source.map_or(String::new(), |e| format!(" ({e})"));
     Error::new(
         ErrorKind::Unknown,

@@ -4,7 +4,7 @@
 use crate::{
     data::{key::KeyRange, rows::Rows},
     error::Result,
-    merge::{Keep, Merge, Step},
+    merge::{Keep, Merge, Step, concat_rows},
 };
 use std::sync::Arc;
 
@@ -121,6 +121,24 @@ impl Memtable {
         next
     }
 
+    /// Without the rows whose timestamp is below `lowest`. It cannot fail: where they cannot be taken
+    /// out of a run, they stay (the sstable that has them, too, has them under the same timestamp).
+    pub fn from_stamp(&self, lowest: i64) -> Self {
+        let mut next = Self::new(self.keep);
+        next.batches = self.batches;
+        for run in &self.runs {
+            match rows_from(&run.rows, lowest) {
+                None => next.push(run.clone()),
+                Some(rows) if !rows.is_empty() => next.push(Run::new(rows, run.tier)),
+                Some(_) => {}
+            }
+        }
+        if next.runs.is_empty() {
+            next.batches = 0;
+        }
+        next
+    }
+
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         self.bytes
@@ -164,6 +182,30 @@ impl Memtable {
             (!part.is_empty()).then(|| rows.slice(part.start, part.len()))
         };
         self.runs().filter_map(slice).collect()
+    }
+}
+
+/// The rows with timestamps from `lowest` on; `None` if these are all.
+fn rows_from(rows: &Rows, lowest: i64) -> Option<Rows> {
+    let kept = |row: usize| rows.stamps.get(row) >= lowest;
+    if rows.stamps.lowest().is_none_or(|l| l >= lowest) {
+        return None;
+    }
+    let mut parts = Vec::new();
+    let mut start = 0;
+    while start < rows.len() {
+        let keep = kept(start);
+        let end = (start + 1..rows.len())
+            .find(|row| kept(*row) != keep)
+            .unwrap_or(rows.len());
+        if keep {
+            parts.push(rows.slice(start, end - start));
+        }
+        start = end;
+    }
+    match parts.is_empty() {
+        true => Some(rows.slice(0, 0)),
+        false => concat_rows(&parts).ok(),
     }
 }
 

@@ -17,3 +17,4 @@ pub mod late;
 pub mod query;
 pub mod random;
 pub mod sstable;
+pub mod stage;

@@ -7,7 +7,7 @@ use crate::{
 };
 use std::{
     hash::{BuildHasher, RandomState},
-    sync::Arc,
+    sync::{Arc, OnceLock},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 use tokio::runtime::Handle;
@@ -17,8 +17,11 @@ use tokio::runtime::Handle;
 #[derive(Debug)]
 pub struct TokioRuntime {
     handle: Handle,
-    origin: Instant,
 }
+
+/// Where `monotonic` counts from: the same in all runtimes of the process, so that a store and the
+/// engine may each have one.
+static ORIGIN: OnceLock<Instant> = OnceLock::new();
 
 impl TokioRuntime {
     /// The runtime this is called in. `Invalid` outside of one.
@@ -35,12 +38,8 @@ impl TokioRuntime {
     }
 
     /// The runtime of `handle`.
-    #[allow(clippy::disallowed_methods)] // this is the seam
     pub fn new(handle: Handle) -> Arc<Self> {
-        Arc::new(Self {
-            handle,
-            origin: Instant::now(),
-        })
+        Arc::new(Self { handle })
     }
 }
 
@@ -54,8 +53,9 @@ impl Runtime for TokioRuntime {
         }
     }
 
+    #[allow(clippy::disallowed_methods)] // this is the seam
     fn monotonic(&self) -> Duration {
-        self.origin.elapsed()
+        ORIGIN.get_or_init(Instant::now).elapsed()
     }
 
     fn random(&self, bytes: &mut [u8]) {
