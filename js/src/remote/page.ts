@@ -20,8 +20,8 @@ const startMs = 60_000;
 
 const engines = new Map<unknown, RemoteEngine>();
 const ended = new WeakSet<Worker>();
-/** What is left to be released of dead workers. */
-let funeral: Promise<unknown> = Promise.resolve();
+/** What dead workers held alone of the page's stores (locks, open files) and have not released yet. */
+let funeral: Promise<unknown> | undefined;
 let started = 0;
 
 /** The engine in the worker that `source` says, started by `start` if need be. */
@@ -144,9 +144,10 @@ export class RemoteEngine implements Engine {
   /** The worker is of no more use. */
   private fail(error: Error): void {
     if (this.failure !== undefined) return;
-    const abandoned = [...this.hosts].map((host) => host.abandon());
+    const released = [...this.hosts].map((host) => [host.exclusive, host.abandon()] as const);
     this.hosts.clear();
-    funeral = Promise.allSettled([funeral, ...abandoned]);
+    const awaited = released.filter(([exclusive]) => exclusive).map(([, ends]) => ends);
+    if (awaited.length > 0) funeral = Promise.allSettled([funeral, ...awaited]);
     this.end(error);
   }
 
