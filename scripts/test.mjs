@@ -22,7 +22,8 @@ const testsIn = (folder) =>
   readdirSync(join(root, "tests", folder))
     .filter((name) => name.endsWith(".test.mjs"))
     .map((name) => join("tests", folder, name));
-const nodeTest = (folder) => run(process.execPath, ["--test", ...testsIn(folder)], { env });
+const nodeTest = (folder, ...options) =>
+  run(process.execPath, ["--test", ...options, ...testsIn(folder)], { env });
 
 const steps = [
   ["rust format", () => cargo("fmt", "--check")],
@@ -36,7 +37,7 @@ const steps = [
   ["build", () => build()],
   ["typescript", () => npx("typescript/bin/tsc", "-p", "tests/node/tsconfig.json")],
   ["node tests", () => nodeTest("node"), countNode],
-  ["browser tests", () => nodeTest("browser"), countNode],
+  ["browser tests", () => nodeTest("browser", "--test-timeout=180000"), countNode],
   ["quickstart", () => run(process.execPath, ["examples/quickstart.mjs"])],
 ];
 const always = new Set(["build", "s3 server"]);

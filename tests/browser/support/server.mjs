@@ -17,18 +17,19 @@ const types = {
 const folders = { "/pkg/": "", "/tests/": "tests" };
 
 /**
- * Starts it. `posted` gets what pages post to `/post`, `slow` maps path ends to milliseconds of delay, `headers` are added to
- * each answer, `policy` is the Content-Security-Policy, `wasmType` the type that the module is served with.
+ * Starts it. Of the options `policy` is the Content-Security-Policy, `wasmType` the type that the module is served with,
+ * `missing` are ends of paths that are not found, and `answers` functions by path for what pages post; what they post
+ * elsewhere is in `posted`.
  */
 export async function serve(t, options = {}) {
-  const state = { policy, wasmType: types[".wasm"], missing: [], posted: [], ...options };
+  const state = { policy, wasmType: types[".wasm"], missing: [], posted: [], answers: {}, ...options };
   const server = createServer((request, response) => {
     answer(request, response, state).catch((error) => response.writeHead(500).end(String(error)));
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
   const close = () => {
+    server.close();
     server.closeAllConnections();
-    return new Promise((resolve) => server.close(resolve));
   };
   t.after(close);
   return Object.assign(state, { origin: `http://127.0.0.1:${server.address().port}` });
@@ -40,6 +41,9 @@ async function answer(request, response, state) {
   if (request.method === "POST") {
     let body = "";
     for await (const chunk of request) body += chunk;
+    const made = state.answers[pathname];
+    if (made !== undefined)
+      return response.writeHead(200, headers).end(JSON.stringify(made(JSON.parse(body))));
     state.posted.push(body);
     return response.writeHead(204, headers).end();
   }
