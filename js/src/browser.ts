@@ -13,6 +13,18 @@ export type { WorkerSource } from "./remote/page.js";
 
 setModuleLoader(fetchModule);
 
+type Module = WebAssembly.Module | PromiseLike<WebAssembly.Module>;
+let given: Module | undefined;
+
+/**
+ * Gives the package its WebAssembly module, where a bundler does not find it or it is to come from elsewhere: once,
+ * before `open`.
+ */
+export function init(module: Module): void {
+  given = module;
+  setModuleLoader(() => module);
+}
+
 /** Options of an open database in a browser. */
 export interface BrowserOptions extends OpenOptions {
   /**
@@ -31,7 +43,7 @@ export function open(options: BrowserOptions): Promise<Db> {
   const { worker, ...rest } = options;
   return openWith(rest, async () => {
     await askToPersist(rest.data, rest.wal);
-    return remoteEngine(worker, ownWorker);
+    return remoteEngine(worker, ownWorker, await given);
   });
 }
 

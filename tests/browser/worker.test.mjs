@@ -271,3 +271,18 @@ for (const way of ["panic", "out of memory"]) {
     }
   });
 }
+
+test("a module may be given by the page, where the worker would not find it", async (t) => {
+  const { run } = await start(t, { missing: ["/pkg/js/wasm/lakeshore_bg.wasm"] });
+  const count = await run(async () => {
+    const { init, open, memory } = lakeshore;
+    init(WebAssembly.compileStreaming(fetch("/elsewhere/lakeshore_bg.wasm")));
+    const db = await open({ data: memory() });
+    const table = await db.table("t", { schema: { id: "int64" }, primaryKey: ["id"] });
+    await table.ingest([{ id: 1n }]);
+    const count = await table.scan().count();
+    await db.close();
+    return count;
+  });
+  assert.equal(count, 1);
+});

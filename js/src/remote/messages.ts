@@ -11,6 +11,8 @@ export interface Hello {
   readonly lakeshore: number;
   /** A Web Lock that the worker holds as long as it lives. */
   readonly life: string;
+  /** The page's own WebAssembly module, if it gave one. */
+  readonly module: WebAssembly.Module | undefined;
 }
 
 export type Message =

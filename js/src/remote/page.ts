@@ -24,16 +24,17 @@ const ended = new WeakSet<Worker>();
 let funeral: Promise<unknown> | undefined;
 let started = 0;
 
-/** The engine in the worker that `source` says, started by `start` if need be. */
+/** The engine in the worker that `source` says, started by `start` if need be, with the page's module if it has one. */
 export async function remoteEngine(
   source: WorkerSource | undefined,
   start: () => Worker,
+  module: WebAssembly.Module | undefined,
 ): Promise<RemoteEngine> {
   await funeral;
   const key = source instanceof URL ? source.href : source;
   let engine = engines.get(key);
   if (engine === undefined) {
-    engine = new RemoteEngine(startWorker(source, start), () => engines.delete(key));
+    engine = new RemoteEngine(startWorker(source, start), module, () => engines.delete(key));
     engines.set(key, engine);
   }
   return engine;
@@ -72,7 +73,7 @@ export class RemoteEngine implements Engine {
   private said = false;
   private failure: Error | undefined;
 
-  constructor(worker: Worker, forget: () => void) {
+  constructor(worker: Worker, module: WebAssembly.Module | undefined, forget: () => void) {
     this.worker = worker;
     this.forget = forget;
     const { port1, port2 } = new MessageChannel();
@@ -84,7 +85,7 @@ export class RemoteEngine implements Engine {
       signal: this.watching.signal,
     });
     this.patience = setTimeout(() => this.fail(noStart(`it said nothing for ${startMs / 1000} s`)), startMs);
-    const hello: Hello = { lakeshore: protocol, life };
+    const hello: Hello = { lakeshore: protocol, life, module };
     worker.postMessage(hello, [port2]);
   }
 

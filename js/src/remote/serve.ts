@@ -1,6 +1,6 @@
 // The worker's side: holds the engine's objects and calls them as the page says.
 
-import { engine, onTrap } from "../engine.js";
+import { engine, onTrap, setModuleLoader } from "../engine.js";
 import { LakeshoreError } from "../errors.js";
 import type { Handle, Opening, StoreSpec } from "../raw.js";
 import { type Hello, type Message, errorOut, protocol } from "./messages.js";
@@ -27,11 +27,13 @@ export function serve(): void {
     const hello = event.data as Hello | undefined;
     const [port] = event.ports;
     if (typeof hello?.lakeshore !== "number" || port === undefined) return;
+    const { life, module } = hello;
+    if (module !== undefined) setModuleLoader(() => module);
     const objects = new Objects();
     const peer = new Peer(port, objects);
     objects.peer = peer;
     peers.push(peer);
-    hold(hello.life).then((locked) => peer.send({ type: "hello", protocol, locked }));
+    hold(life).then((locked) => peer.send({ type: "hello", protocol, locked }));
   });
 }
 

@@ -14,7 +14,7 @@ const types = {
   ".wasm": "application/wasm",
 };
 /** Where each path comes from. */
-const folders = { "/pkg/": "", "/tests/": "tests" };
+const folders = { "/pkg/": "", "/tests/": "tests", "/elsewhere/": "js/wasm" };
 
 /**
  * Starts it. Of the options `policy` is the Content-Security-Policy, `wasmType` the type that the module is served with,
