@@ -26,7 +26,7 @@ use std::{
 };
 use support::{
     engine::{self, Model},
-    stage::{START, Stage},
+    stage::{Gate, START, Stage},
 };
 
 /// More than half the default grace time.
@@ -115,12 +115,12 @@ async fn settle() {
     }
 }
 
-/// Starts `call` and lets it come to its request's `gate` (no effect yet) or `hold` (no reply yet).
+/// Starts `call` and lets it come to its record's `gate` (no effect yet) or `hold` (no reply yet).
 async fn start<T: Send + 'static>(
     call: impl Future<Output = T> + Send + 'static,
-    at: &std::sync::atomic::AtomicBool,
+    at: &Gate,
 ) -> tokio::task::JoinHandle<T> {
-    at.store(true, SeqCst);
+    at.close("log/");
     let call = tokio::spawn(call);
     settle().await;
     call
@@ -150,7 +150,7 @@ async fn a_freed_name_won_a_second_time_is_not_acknowledged() {
         let call = start(async move { table.ingest(&[rows]).await }, &asleep.gate).await;
         go_on(&other, 10, &awake.memory).await;
         pass(&asleep);
-        asleep.gate.store(false, SeqCst);
+        asleep.gate.open();
         let error = call.await.unwrap().unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unknown, "{error}");
         // The number after the table and the first commit.
@@ -183,7 +183,7 @@ async fn a_number_truly_won_is_acknowledged_however_late_the_reply() {
             ingest(&other.1, 12, 13).await;
         }
         pass(&asleep);
-        asleep.hold.store(false, SeqCst);
+        asleep.hold.open();
         call.await.unwrap().unwrap();
         let lists = sleeper.0.stats().data.list;
         assert_eq!(
@@ -205,20 +205,15 @@ async fn a_flush_on_a_freed_name_is_planned_anew() {
     for pass in CLOCKS {
         let (awake, other, asleep, sleeper) = two(4, true).await;
         let db = sleeper.0.clone();
-        asleep.stall.store(0, SeqCst);
-        // The sstable's PUT may pass, the record's must wait: let the first request through.
-        asleep.gate.store(true, SeqCst);
-        let call = tokio::spawn(async move { db.flush().await });
-        settle().await;
-        asleep.gate.store(false, SeqCst);
-        tokio::task::yield_now().await;
-        asleep.gate.store(true, SeqCst);
-        settle().await;
+        let call = start(async move { db.flush().await }, &asleep.gate).await;
+        let sstables = awake.memory.list("data/", None).await.unwrap();
+        assert_eq!(sstables.len(), 1, "its record is on the way");
         go_on(&other, 10, &awake.memory).await;
         pass(&asleep);
-        asleep.gate.store(false, SeqCst);
+        asleep.gate.open();
         call.await.unwrap().unwrap();
-        sleeper.0.refresh().await.unwrap();
+        let table = &sleeper.0.stats().tables[0];
+        assert_eq!((table.file_rows, table.memtable_rows), (16, 0));
         assert_eq!(engine::content(&sleeper.1).await.unwrap(), model(0, 16));
         assert_eq!(fresh_content(&awake).await, model(0, 16));
     }
@@ -240,7 +235,7 @@ async fn a_reader_that_slept_does_not_take_a_freed_number_for_the_head() {
         let call = start(async move { db.refresh().await }, &asleep.gate).await;
         go_on(&other, 10, &awake.memory).await;
         pass(&asleep);
-        asleep.gate.store(false, SeqCst);
+        asleep.gate.open();
         assert!(call.await.unwrap().unwrap());
         assert_eq!(engine::content(&sleeper.1).await.unwrap(), model(0, 16));
     }
@@ -274,7 +269,7 @@ async fn an_open_goes_past_a_gap_and_a_ghost_to_the_newest_checkpoint() {
     let call = start(async move { table.ingest(&[rows]).await }, &asleep.gate).await;
     go_on(&other, 10, &awake.memory).await;
     CLOCKS[0](&asleep);
-    asleep.gate.store(false, SeqCst);
+    asleep.gate.open();
     call.await.unwrap().unwrap_err();
     awake.memory.put("CURRENT", stale).await.unwrap();
     assert_eq!(fresh_content(&awake).await, model(0, 16));

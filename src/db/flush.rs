@@ -89,6 +89,8 @@ impl Inner {
             if self.publish(&flushed).await? {
                 return Ok(());
             }
+            // Where the log was read anew, sealed rows are active again.
+            self.change_state(|state| Ok(state.sealed()))?;
         }
         Err(Error::new(
             ErrorKind::Unavailable,

@@ -22,7 +22,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
     },
     task::{Context, Poll},
     time::Duration,
@@ -36,10 +36,10 @@ pub struct Stage {
     pub store: Mutex<Option<StoreClock>>,
     /// Most polls that a request takes before its effect, and after it.
     pub stall: AtomicU64,
-    /// Set, no request takes effect until it is cleared.
-    pub gate: AtomicBool,
-    /// Set, no reply comes until it is cleared. The effect has happened.
-    pub hold: AtomicBool,
+    /// Closed, no request takes effect until it is opened.
+    pub gate: Gate,
+    /// Closed, no reply comes until it is opened. The effect has happened.
+    pub hold: Gate,
     /// The next listing leaves this key out, as one of several pages may while gc runs.
     pub hide: Mutex<Option<String>>,
     pub spawned: Mutex<Vec<BoxFuture<'static, ()>>>,
@@ -50,6 +50,27 @@ pub struct Stage {
 impl fmt::Debug for Stage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("Stage")
+    }
+}
+
+/// Stops requests whose key begins with a prefix.
+#[derive(Default)]
+pub struct Gate(Mutex<Option<&'static str>>);
+
+impl Gate {
+    pub fn close(&self, prefix: &'static str) {
+        *self.0.lock().unwrap() = Some(prefix);
+    }
+
+    pub fn open(&self) {
+        *self.0.lock().unwrap() = None;
+    }
+
+    fn stops(&self, key: &str) -> bool {
+        self.0
+            .lock()
+            .unwrap()
+            .is_some_and(|prefix| key.starts_with(prefix))
     }
 }
 
@@ -67,8 +88,8 @@ impl Stage {
             monotonic: 1_000_000.into(),
             store: Mutex::new(None),
             stall: 0.into(),
-            gate: false.into(),
-            hold: false.into(),
+            gate: Gate::default(),
+            hold: Gate::default(),
             hide: Mutex::default(),
             spawned: Mutex::default(),
             memory,
@@ -110,15 +131,15 @@ impl Stage {
         .await;
     }
 
-    async fn stalled<T>(&self, effect: impl Future<Output = T>) -> T {
+    async fn stalled<T>(&self, key: &str, effect: impl Future<Output = T>) -> T {
         let most = self.stall.load(SeqCst);
         self.turns(self.below(most)).await;
-        while self.gate.load(SeqCst) {
+        while self.gate.stops(key) {
             self.turns(1).await;
         }
         let done = effect.await;
         self.turns(self.below(most)).await;
-        while self.hold.load(SeqCst) {
+        while self.hold.stops(key) {
             self.turns(1).await;
         }
         done
@@ -194,7 +215,7 @@ impl Storage for OnStage {
     }
 
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {
-        Box::pin(self.0.stalled(self.0.memory.get(key)))
+        Box::pin(self.0.stalled(key, self.0.memory.get(key)))
     }
 
     fn get_range<'a>(
@@ -202,7 +223,7 @@ impl Storage for OnStage {
         key: &'a str,
         range: Range<u64>,
     ) -> BoxFuture<'a, Result<Option<Bytes>>> {
-        Box::pin(self.0.stalled(self.0.memory.get_range(key, range)))
+        Box::pin(self.0.stalled(key, self.0.memory.get_range(key, range)))
     }
 
     fn get_suffix<'a>(
@@ -210,19 +231,19 @@ impl Storage for OnStage {
         key: &'a str,
         length: u64,
     ) -> BoxFuture<'a, Result<Option<(Bytes, u64)>>> {
-        Box::pin(self.0.stalled(self.0.memory.get_suffix(key, length)))
+        Box::pin(self.0.stalled(key, self.0.memory.get_suffix(key, length)))
     }
 
     fn put<'a>(&'a self, key: &'a str, body: Bytes) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.0.stalled(self.0.memory.put(key, body)))
+        Box::pin(self.0.stalled(key, self.0.memory.put(key, body)))
     }
 
     fn put_if_absent<'a>(&'a self, key: &'a str, body: Bytes) -> BoxFuture<'a, Result<PutOutcome>> {
-        Box::pin(self.0.stalled(self.0.memory.put_if_absent(key, body)))
+        Box::pin(self.0.stalled(key, self.0.memory.put_if_absent(key, body)))
     }
 
     fn create<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>>> {
-        Box::pin(self.0.stalled(self.0.memory.create(key)))
+        Box::pin(self.0.stalled(key, self.0.memory.create(key)))
     }
 
     fn list<'a>(
@@ -232,7 +253,7 @@ impl Storage for OnStage {
     ) -> BoxFuture<'a, Result<Vec<ObjectMeta>>> {
         Box::pin(async move {
             let listed = self.0.memory.list(prefix, start_after);
-            let mut listed = self.0.stalled(listed).await?;
+            let mut listed = self.0.stalled(prefix, listed).await?;
             if let Some(hidden) = self
                 .0
                 .hide
@@ -247,14 +268,14 @@ impl Storage for OnStage {
     }
 
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.0.stalled(self.0.memory.delete(key)))
+        Box::pin(self.0.stalled(key, self.0.memory.delete(key)))
     }
 
     fn append<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Box<dyn AppendFile>>> {
-        Box::pin(self.0.stalled(self.0.memory.append(key)))
+        Box::pin(self.0.stalled(key, self.0.memory.append(key)))
     }
 
     fn lock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn LockGuard>>> {
-        Box::pin(self.0.stalled(self.0.memory.lock(name)))
+        Box::pin(self.0.stalled(name, self.0.memory.lock(name)))
     }
 }
