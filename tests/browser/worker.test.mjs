@@ -50,6 +50,21 @@ test("databases share a worker, which ends with the last of them", async (t) => 
   await close("b");
   await close("c");
   assert.equal(await workers(), 0);
+  // Opened as the last closes: either in the same worker or in a new one, but opened.
+  await run(async () => {
+    const { open, memory } = lakeshore;
+    let db = await open({ data: memory() });
+    for (let turn = 0; turn < 20; turn++) {
+      const next = open({ data: memory() });
+      await db.close();
+      db = await next;
+      const closing = db.close();
+      db = await open({ data: memory() });
+      await closing;
+    }
+    await db.close();
+  });
+  assert.equal(await workers(), 0);
   await openOne("d");
   assert.equal(await workers(), 1);
   await assert.rejects(run(() => lakeshore.open({ data: lakeshore.memory(), nonsense: 1 })));
@@ -76,6 +91,7 @@ test("the worker may be given as a URL, a string, a function or itself", async (
       counts.push(await table.scan().count());
       await Promise.all([db.close(), again.close()]);
     }
+    await new Promise((resolve) => setTimeout(resolve, 50));
     const refused = await open({ data: memory(), worker: itself }).catch((error) => error);
     return [...counts, refused.code, refused.message];
   });

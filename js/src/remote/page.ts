@@ -101,8 +101,8 @@ export class RemoteEngine implements Engine {
       for (const store of stores) store?.withdraw();
       db.drop();
       this.databases -= 1;
-      if (this.databases === 0)
-        this.end(new LakeshoreError("Closed", "the database handle is closed: open it again"));
+      // Later, since an `open` may have found this engine already.
+      setTimeout(() => this.databases === 0 && this.end(closed()));
     };
     return { db: db as Handle<RawDb>, release };
   }
@@ -162,6 +162,10 @@ export class RemoteEngine implements Engine {
     this.worker.terminate();
     this.peer.end(error);
   }
+}
+
+function closed(): LakeshoreError {
+  return new LakeshoreError("Closed", "the database handle is closed: open it again");
 }
 
 function dead(reason: string): LakeshoreError {
