@@ -17,6 +17,7 @@ use tempfile::TempDir;
 const SLOW: Excused = Excused {
     replacing_hides: false,
     slow: true,
+    no_wal: false,
 };
 
 /// Fresh directories that live as long as the test.

@@ -22,6 +22,7 @@ export { Db, open } from "./db.js";
 export { type ErrorCode, LakeshoreError } from "./errors.js";
 export { opfs } from "./opfs.js";
 export { and, col, Column, type Literal, not, or, Predicate } from "./predicate.js";
+export { s3 } from "./s3.js";
 export { Scan } from "./scan.js";
 export { host, memory } from "./stores.js";
 export { Table } from "./table.js";

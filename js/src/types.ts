@@ -30,6 +30,60 @@ export interface OpfsOptions {
   persist?: boolean;
 }
 
+/** Keys of S3; with a token, of a session. */
+export interface S3Credentials {
+  accessKeyId: string;
+  secretAccessKey: string;
+  sessionToken?: string;
+  /** When they expire, as a `Date`, its ISO text or milliseconds since 1970: asked for again a minute before. */
+  expiration?: Date | string | number;
+}
+
+/** A request to be signed. Its body's SHA-256 is in the header `x-amz-content-sha256`. */
+export interface UnsignedRequest {
+  method: "GET" | "PUT" | "DELETE";
+  /** Absolute and percent-encoded: sign it as it is. */
+  url: string;
+  /** To be signed and sent. `host` is not among them. */
+  headers: Record<string, string>;
+}
+
+/** What a signer returns. */
+export interface SignedRequest {
+  /** Where to send it, if elsewhere: a presigned URL, say. */
+  url?: string;
+  /** Headers to add, such as `authorization` and `x-amz-date`. */
+  headers: Record<string, string> | Iterable<[string, string]>;
+}
+
+/** Options of `s3()`. */
+export interface S3Options {
+  /** An existing bucket. */
+  bucket: string;
+  /** What all keys begin with. One prefix holds one database. */
+  prefix?: string;
+  /** The bucket's region; `"us-east-1"` by default, `"auto"` for R2. */
+  region?: string;
+  /** `https://host[:port]` of a store other than AWS. */
+  endpoint?: string;
+  /** Whether the bucket is in the path and not in the host name; by default with an `endpoint`. */
+  pathStyle?: boolean;
+  /** Keys, or a function that gets keys that expire. It is called again before they do, and once when refused. */
+  credentials?: S3Credentials | (() => S3Credentials | Promise<S3Credentials>);
+  /** Signs a request: for a server that holds the keys. */
+  sign?: (request: UnsignedRequest) => SignedRequest | Promise<SignedRequest>;
+  /** Requests go unsigned: public buckets. */
+  anonymous?: boolean;
+  /** Longest wait for an attempt, before the time its bytes may take is added, in milliseconds; 30,000 by default. */
+  timeoutMs?: number;
+  /** How often a failed attempt is repeated; 4 by default. */
+  retries?: number;
+  /** Most requests under way at once; 0 for no bound. 6 by default, 0 in Workers. */
+  concurrency?: number;
+  /** In place of the global `fetch`. */
+  fetch?: typeof fetch;
+}
+
 /**
  * When a WAL frame is made durable, and with it acknowledged:
  * `"always"` before every acknowledgement (the default); `{ intervalMs }` at the first commit after that time;

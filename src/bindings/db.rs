@@ -32,12 +32,13 @@ pub struct JsDb {
 pub fn open_db(data: Object, wal: Option<Object>, options: &JsValue) -> Promise {
     let options = options::parse(options);
     promise(async move {
+        let options = options?;
+        let detached = options.detached_tasks;
         let env = Env {
-            data: storage(&data)?,
-            wal: wal.map(|wal| storage(&wal)).transpose()?,
+            data: storage(&data, detached)?,
+            wal: wal.map(|wal| storage(&wal, detached)).transpose()?,
             runtime: WasmRuntime::new()?,
         };
-        let options = options?;
         let commit_bytes = options.commit_bytes;
         let db = Db::open(env, options).await?;
         Ok(JsDb { db, commit_bytes })

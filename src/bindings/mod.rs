@@ -9,6 +9,7 @@ mod db;
 mod error;
 mod options;
 mod predicate;
+mod s3;
 mod scan;
 mod store;
 mod table;

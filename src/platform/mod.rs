@@ -7,6 +7,7 @@ pub mod memory;
 #[cfg(not(target_arch = "wasm32"))]
 pub mod native;
 pub mod over_fusio;
+pub mod s3;
 #[cfg(target_arch = "wasm32")]
 pub mod wasm;
 

@@ -16,6 +16,8 @@ pub struct Excused {
     pub replacing_hides: bool,
     /// 2,500 objects would take long: 250 are enough.
     pub slow: bool,
+    /// It is for data only: no append files, no locks.
+    pub no_wal: bool,
 }
 
 /// All checks, each in an empty store that `make` returns.
@@ -33,6 +35,9 @@ pub async fn run(make: impl Fn() -> Arc<dyn Storage>, excused: Excused) {
     empty_objects_exist(make()).await;
     large_objects_survive(make()).await;
     pieces_appear_whole_at_finish(make()).await;
+    if excused.no_wal {
+        return;
+    }
     append_files_grow_and_resume(make()).await;
     locks_exclude_until_released(make()).await;
 }
@@ -382,6 +387,19 @@ pub async fn pieces_appear_whole_at_finish(store: Arc<dyn Storage>) {
     writer.write(bytes(100_000, 8)).await.unwrap();
     drop(writer);
     assert_eq!(list(&*store, "", None).await, ["data/t/new.parquet"]);
+}
+
+#[allow(dead_code)] // for stores of data only
+pub async fn append_files_and_locks_are_unsupported(store: Arc<dyn Storage>) {
+    for error in [
+        store.append("wal/0001").await.err(),
+        store.lock("wal").await.err(),
+    ] {
+        let error = error.expect("a bucket is no place for a WAL");
+        assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
+        assert!(error.message().contains("wal"), "{error}");
+    }
+    assert_eq!(store.list("", None).await.unwrap(), []);
 }
 
 pub async fn append_files_grow_and_resume(store: Arc<dyn Storage>) {

@@ -16,5 +16,7 @@ pub mod engine;
 pub mod late;
 pub mod query;
 pub mod random;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod s3;
 pub mod sstable;
 pub mod stage;

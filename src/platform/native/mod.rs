@@ -1,9 +1,11 @@
-//! Native targets: tokio for the runtime, a directory for the store.
+//! Native targets: tokio for the runtime, a directory for the store, an HTTP client for S3.
 
 mod directory;
 mod files;
+mod http;
 mod lock;
 mod runtime;
 
 pub use directory::{Directory, env};
+pub use http::{HttpClient, s3};
 pub use runtime::TokioRuntime;

@@ -49,7 +49,7 @@ fn foreign(code: &str) -> Option<(ErrorKind, &'static str)> {
 }
 
 /// `https://host/key?secret` without what is secret, in any text.
-fn redact(text: &str) -> String {
+pub(super) fn redact(text: &str) -> String {
     let mut words = Vec::new();
     for word in text.split(' ') {
         let query = word.find("://").and_then(|_| word.find('?'));

@@ -1,12 +1,13 @@
 // What tests do in processes of their own.
 
 import { writeSync } from "node:fs";
-import { directory, host, open } from "lakeshore";
+import { directory, host, open, s3 } from "lakeshore";
 import { batchRows, definition, readBatches, writeBatches } from "../../support/batches.mjs";
 
-/** Opens `path/data` and `path/wal`. */
-export function openAt(path, options = {}) {
-  return open({ data: directory(`${path}/data`), wal: directory(`${path}/wal`), ...options });
+/** Opens `path/data` and `path/wal`; with `bucket`, options of `s3()`, data is there, and without `path` all is. */
+export function openAt(path, { bucket, ...options } = {}) {
+  const data = bucket ? s3(bucket) : directory(`${path}/data`);
+  return open({ data, ...(path && { wal: directory(`${path}/wal`) }), ...options });
 }
 
 /** Node 20 has no `await using`. */

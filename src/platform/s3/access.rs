@@ -1,0 +1,181 @@
+//! Who signs: nobody, a key, a provider of keys that expire, or somebody else. Invariants: no secret
+//! in `Debug`; keys are renewed a minute before they expire, and once after the store refused them; a
+//! refresh is awaited by the others only where no request can vanish while it holds the lock.
+
+use crate::{
+    env::{BoxFuture, Runtime},
+    error::{Error, ErrorKind, Result},
+};
+use async_lock::Mutex as AsyncMutex;
+use std::{
+    fmt,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+/// A key pair, perhaps of a session.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// `AKIA…`. It is sent in the clear, so it is no secret, but it is not shown either.
+    pub access_key_id: String,
+    /// The secret.
+    pub secret_access_key: String,
+    /// The session's token, if these are of a session.
+    pub session_token: Option<String>,
+    /// When they expire: microseconds since the Unix epoch.
+    pub expires: Option<i64>,
+}
+
+impl Credentials {
+    /// A key pair that lasts.
+    pub fn new(access_key_id: impl Into<String>, secret_access_key: impl Into<String>) -> Self {
+        Self {
+            access_key_id: access_key_id.into(),
+            secret_access_key: secret_access_key.into(),
+            session_token: None,
+            expires: None,
+        }
+    }
+
+    /// `Invalid` if a header cannot carry them.
+    pub(super) fn check(&self) -> Result<()> {
+        let visible = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_graphic());
+        let name = if !visible(&self.access_key_id) || self.access_key_id.contains(['/', ',']) {
+            "accessKeyId"
+        } else if !visible(&self.secret_access_key) {
+            "secretAccessKey"
+        } else if !self.session_token.as_deref().is_none_or(visible) {
+            "sessionToken"
+        } else {
+            return Ok(());
+        };
+        Err(Error::invalid(format!(
+            "s3 credentials: {name} is empty or has characters that no key has"
+        )))
+    }
+}
+
+impl fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Credentials(…)")
+    }
+}
+
+/// Gives credentials that expire, when asked.
+pub trait CredentialProvider: Send + Sync {
+    /// New credentials.
+    fn credentials(&self) -> BoxFuture<'_, Result<Credentials>>;
+}
+
+/// A request that somebody else signs. The body's digest is in the header `x-amz-content-sha256`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsigned {
+    /// `GET`, `PUT` or `DELETE`.
+    pub method: &'static str,
+    /// Absolute and percent-encoded.
+    pub url: String,
+    /// Names in lower case.
+    pub headers: Vec<(String, String)>,
+}
+
+/// What a signer made of a request.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Signed {
+    /// The URL to send to, if it is another, such as a presigned one.
+    pub url: Option<String>,
+    /// Headers to add, or to put in place of those of the same name.
+    pub headers: Vec<(String, String)>,
+}
+
+/// Signs requests: a server that holds the keys.
+pub trait Signer: Send + Sync {
+    /// Signs one request. Asked again for each attempt.
+    fn sign(&self, request: Unsigned) -> BoxFuture<'_, Result<Signed>>;
+}
+
+/// Who signs.
+#[derive(Clone)]
+pub enum Access {
+    /// Nobody: public buckets.
+    Anonymous,
+    /// These keys.
+    Credentials(Credentials),
+    /// Keys that are asked for.
+    Provider(Arc<dyn CredentialProvider>),
+    /// Somebody else.
+    Signer(Arc<dyn Signer>),
+}
+
+impl fmt::Debug for Access {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Anonymous => "Anonymous",
+            Self::Credentials(_) => "Credentials(…)",
+            Self::Provider(_) => "Provider(…)",
+            Self::Signer(_) => "Signer(…)",
+        })
+    }
+}
+
+/// Asked for this long before they expire.
+const EARLY: i64 = 60_000_000;
+
+/// The newest credentials of a provider.
+pub(super) struct Keys {
+    provider: Arc<dyn CredentialProvider>,
+    newest: Mutex<Option<Credentials>>,
+    /// Held while asking; `None` where a request may vanish (`S3Options::concurrency` 0).
+    asking: Option<AsyncMutex<()>>,
+}
+
+impl Keys {
+    pub(super) fn new(provider: Arc<dyn CredentialProvider>, one_at_a_time: bool) -> Self {
+        Self {
+            provider,
+            newest: Mutex::new(None),
+            asking: one_at_a_time.then(|| AsyncMutex::new(())),
+        }
+    }
+
+    /// What can be used at `now`, other than `refused`.
+    fn usable(&self, now: i64, refused: Option<&Credentials>) -> Option<Credentials> {
+        let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let usable = |keys: &&Credentials| {
+            keys.expires.is_none_or(|at| at.saturating_sub(EARLY) > now) && refused != Some(*keys)
+        };
+        newest.as_ref().filter(usable).cloned()
+    }
+
+    /// Credentials other than `refused`, asked for if need be.
+    pub(super) async fn get(
+        &self,
+        runtime: &dyn Runtime,
+        timeout: Duration,
+        refused: Option<&Credentials>,
+    ) -> Result<Credentials> {
+        let now = || runtime.now_micros();
+        if let Some(keys) = self.usable(now(), refused) {
+            return Ok(keys);
+        }
+        let _asking = match &self.asking {
+            Some(lock) => Some(lock.lock().await),
+            None => None,
+        };
+        if let Some(keys) = self.usable(now(), refused) {
+            return Ok(keys);
+        }
+        let asked = super::driver::within(runtime, timeout, self.provider.credentials()).await;
+        let keys = asked
+            .ok_or_else(|| {
+                Error::new(
+                    ErrorKind::Unavailable,
+                    format!("no answer within {} ms", timeout.as_millis()),
+                )
+            })
+            .and_then(|keys| keys)
+            .map_err(|error| error.context("s3 credentials could not be had"))?;
+        keys.check()?;
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys.clone());
+        Ok(keys)
+    }
+}

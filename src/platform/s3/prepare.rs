@@ -1,0 +1,125 @@
+//! A call as a request ready to be sent, signed by whoever signs. Invariant: the path, the query and the
+//! headers that are signed are the ones that are sent.
+
+use super::{
+    S3,
+    access::{Access, Credentials, Signer, Unsigned},
+    answer::Op,
+    date::amz_date,
+    driver::{Call, within},
+    http::HttpRequest,
+    sign::{ToSign, authorization},
+};
+use crate::error::{Error, ErrorKind, Result};
+use std::sync::atomic::Ordering::Relaxed;
+
+/// What every attempt of a call shares.
+pub(super) struct Common<'a> {
+    pub(super) call: &'a Call<'a>,
+    /// Percent-encoded.
+    pub(super) path: String,
+    /// SHA-256 of the body, unless nobody signs.
+    pub(super) body_digest: String,
+}
+
+impl S3 {
+    /// The request of one attempt, and the keys that signed it; never `refused` ones.
+    pub(super) async fn prepare(
+        &self,
+        common: &Common<'_>,
+        refused: Option<&Credentials>,
+    ) -> Result<(HttpRequest, Option<Credentials>)> {
+        let call = common.call;
+        let headers = call.headers.iter();
+        let mut request = HttpRequest {
+            method: match call.op {
+                Op::Put | Op::PutIfAbsent => "PUT",
+                Op::Delete => "DELETE",
+                _ => "GET",
+            },
+            url: self.inner.place.url(&common.path, &call.query),
+            headers: headers
+                .map(|(name, value)| ((*name).to_owned(), value.clone()))
+                .collect(),
+            body: call.body.clone(),
+            limit: call.limit,
+        };
+        let keys = match (&self.inner.access, &self.inner.keys) {
+            (Access::Credentials(keys), _) => Some(keys.clone()),
+            (Access::Provider(_), Some(keys)) => {
+                let (runtime, timeout) = (&*self.inner.runtime, self.inner.timeout);
+                Some(keys.get(runtime, timeout, refused).await?)
+            }
+            (Access::Signer(signer), _) => {
+                self.sign_by(&**signer, &mut request, common).await?;
+                None
+            }
+            _ => None,
+        };
+        if let Some(keys) = &keys {
+            self.sign_with(keys, &mut request, common);
+        }
+        Ok((request, keys))
+    }
+
+    fn sign_with(&self, keys: &Credentials, request: &mut HttpRequest, common: &Common<'_>) {
+        let place = &self.inner.place;
+        let now = self.inner.runtime.now_micros();
+        let date = amz_date(now.saturating_add(self.inner.skew.load(Relaxed)));
+        let more = [
+            ("x-amz-content-sha256", Some(common.body_digest.as_str())),
+            ("x-amz-date", Some(date.as_str())),
+            ("x-amz-security-token", keys.session_token.as_deref()),
+        ];
+        for (name, value) in more {
+            if let Some(value) = value {
+                request.headers.push((name.to_owned(), value.to_owned()));
+            }
+        }
+        let mut headers: Vec<(&str, &str)> = vec![("host", &place.host)];
+        let own = request.headers.iter();
+        headers.extend(own.map(|(name, value)| (name.as_str(), value.as_str())));
+        let what = ToSign {
+            method: request.method,
+            path: &common.path,
+            query: &common.call.query,
+            headers: &headers,
+            body_digest: &common.body_digest,
+            date: &date,
+            region: &place.region,
+        };
+        let value = authorization(&what, &keys.access_key_id, &keys.secret_access_key);
+        request.headers.push(("authorization".to_owned(), value));
+    }
+
+    async fn sign_by(
+        &self,
+        signer: &dyn Signer,
+        request: &mut HttpRequest,
+        common: &Common<'_>,
+    ) -> Result<()> {
+        let digest = ("x-amz-content-sha256", &common.body_digest);
+        request
+            .headers
+            .push((digest.0.to_owned(), digest.1.clone()));
+        let signing = signer.sign(Unsigned {
+            method: request.method,
+            url: request.url.clone(),
+            headers: request.headers.clone(),
+        });
+        let timeout = self.inner.timeout;
+        let signed = within(&*self.inner.runtime, timeout, signing)
+            .await
+            .unwrap_or_else(|| Err(Error::new(ErrorKind::Unavailable, "no answer in time")))
+            .map_err(|error| error.context("s3 sign(request) failed"))?;
+        for (name, value) in signed.headers {
+            let name = name.to_ascii_lowercase();
+            request.headers.retain(|(known, _)| *known != name);
+            request.headers.push((name, value));
+        }
+        if let Some(url) = signed.url {
+            request.url = url;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,13 @@
+//! The S3 store over HTTP, against a real server: what every store must do, what it costs, what a
+//! database over it survives, what refusals mean, and that no message tells a secret. Faults come from a
+//! proxy between.
+#![cfg(not(target_arch = "wasm32"))]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod conformance;
+mod durability;
+mod faults;
+mod refusals;
+mod requests;
