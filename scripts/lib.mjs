@@ -12,6 +12,8 @@ export const root = fileURLToPath(new URL("..", import.meta.url)).replace(/\/$/,
 export const cache = process.env.LAKESHORE_CACHE || join(homedir(), ".cache", "lakeshore");
 export const wasmBindgenVersion = "0.2.130";
 export const toolBin = join(cache, "tools", `wasm-bindgen-${wasmBindgenVersion}`, "bin");
+export const wasmPackVersion = "0.15.1";
+export const wasmPackBin = join(cache, "tools", `wasm-pack-${wasmPackVersion}`, "bin");
 export const venv = join(cache, "venv");
 export const python = join(venv, "bin", "python");
 
@@ -22,7 +24,7 @@ export function environment(extra = {}) {
     CARGO_TARGET_DIR: process.env.CARGO_TARGET_DIR || join(cache, "target"),
     CARGO_TERM_COLOR: process.env.CARGO_TERM_COLOR || "never",
     CONST_RANDOM_SEED: "lakeshore",
-    PATH: [toolBin, join(homedir(), ".cargo", "bin"), process.env.PATH].join(delimiter),
+    PATH: [toolBin, wasmPackBin, join(homedir(), ".cargo", "bin"), process.env.PATH].join(delimiter),
     ...extra,
   };
 }

@@ -6,7 +6,20 @@
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
-import { cache, digest, python, root, run, step, toolBin, venv, wasmBindgenVersion, works } from "./lib.mjs";
+import {
+  cache,
+  digest,
+  python,
+  root,
+  run,
+  step,
+  toolBin,
+  venv,
+  wasmBindgenVersion,
+  wasmPackBin,
+  wasmPackVersion,
+  works,
+} from "./lib.mjs";
 
 const pythonPackages = ["pyarrow==26.0.1", "polars==2.1.0"];
 
@@ -19,6 +32,7 @@ export async function setup({ tests = true } = {}) {
   await step("set-up: system", () => checkSystem(tests));
   await step("set-up: wasm target", addWasmTarget);
   await step("set-up: wasm-bindgen", installWasmBindgen);
+  if (tests) await step("set-up: wasm-pack", installWasmPack);
   await step("set-up: npm packages", installNpmPackages);
   if (tests)
     await step("set-up: browser", () => installDebian(browserPackages, ["chromium", "chromedriver"]));
@@ -77,12 +91,22 @@ async function installWasmBindgen() {
   if (existsSync(join(toolBin, "wasm-bindgen")) && existsSync(join(toolBin, "wasm-bindgen-test-runner"))) {
     return "present";
   }
-  const prefix = join(toolBin, "..");
-  const target = join(cache, "tools", "build");
-  const version = ["--version", wasmBindgenVersion];
-  await run("cargo", ["install", "wasm-bindgen-cli", ...version, "--root", prefix, "--target-dir", target]);
-  rmSync(target, { recursive: true, force: true });
+  await installCrate("wasm-bindgen-cli", wasmBindgenVersion, join(toolBin, ".."));
   return "installed";
+}
+
+/** From source: its npm package downloads a binary from elsewhere. */
+async function installWasmPack() {
+  if (existsSync(join(wasmPackBin, "wasm-pack"))) return "present";
+  await installCrate("wasm-pack", wasmPackVersion, join(wasmPackBin, ".."));
+  return "installed";
+}
+
+/** `cargo install` without --locked, and without what it was built from. */
+export async function installCrate(name, version, prefix) {
+  const target = join(cache, "tools", "build");
+  await run("cargo", ["install", name, "--version", version, "--root", prefix, "--target-dir", target]);
+  rmSync(target, { recursive: true, force: true });
 }
 
 async function installNpmPackages() {
@@ -113,4 +137,5 @@ async function makeVenv() {
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
   await setup({ tests: !process.argv.includes("--no-python") });
+  console.log(`export PATH="${toolBin}:${wasmPackBin}:$PATH"   # wasm-bindgen's tools and wasm-pack`);
 }

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { build } from "./build.mjs";
 import { root, run, step, toolBin } from "./lib.mjs";
 import { startTestServers } from "./s3-server.mjs";
+import { testBrowser } from "./test-browser.mjs";
 import { setup } from "./setup.mjs";
 
 const wasmTarget = "wasm32-unknown-unknown";
@@ -34,6 +35,7 @@ const steps = [
   ["s3 server", () => startServers()],
   ["rust tests", () => cargo("test", "-q", "--", "--show-output"), countRust],
   ["rust tests on wasm32", () => testWasm(), countRust],
+  ["wasm-pack in Chrome", () => testBrowser("chrome", env), countRust],
   ["build", () => build()],
   ["typescript", () => npx("typescript/bin/tsc", "-p", "tests/node/tsconfig.json")],
   ["node tests", () => nodeTest("node"), countNode],
@@ -75,7 +77,8 @@ function clippyJs() {
 function testWasm() {
   const runner = { CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER: join(toolBin, "wasm-bindgen-test-runner") };
   const args = ["test", "--target", wasmTarget, "--features", "js", "--test", "wasm*"];
-  return run("cargo", args, { env: { ...env, ...runner } });
+  // Those for browsers have a step of their own.
+  return run("cargo", args, { env: { ...env, ...runner, WASM_BINDGEN_TEST_ONLY_NODE: "1" } });
 }
 
 /** Sums `test result: ok. 3 passed; 0 failed` lines. */

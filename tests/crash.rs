@@ -5,6 +5,7 @@
 //! second reopen equals the first, and the database goes on working.
 //!
 //! The same run over a store whose sync does nothing must fail: else this test proves nothing.
+#![cfg(not(target_arch = "wasm32"))]
 
 mod support;
 

@@ -1,6 +1,7 @@
 //! The five durability stories, natively on disk. A restart is a new process: the test runs itself
 //! again with a task in the environment. Each story also with 512-byte segments and, where it
 //! flushes, with a flush after each batch.
+#![cfg(not(target_arch = "wasm32"))]
 
 mod support;
 

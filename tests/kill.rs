@@ -2,6 +2,7 @@
 //! process recorded the acknowledgements as they came. Nothing acknowledged may be lost, and a batch
 //! is there whole or not at all. At least five kills fall inside a flush or a rotation: the child's
 //! storage says when one begins and ends.
+#![cfg(not(target_arch = "wasm32"))]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! The bytes of log objects: golden files, round trips, and damage. A reader that meets any changed
 //! or cut byte says `Corrupt` and where; it never panics and never reads something else.
+#![cfg(not(target_arch = "wasm32"))]
 
 mod support;
 

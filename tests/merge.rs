@@ -1,4 +1,5 @@
 //! The merge against a naive model: random sources, versions, tombstones, batch borders.
+#![cfg(not(target_arch = "wasm32"))]
 
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use lakeshore::{

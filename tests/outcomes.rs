@@ -1,5 +1,6 @@
 //! Failed and unknown outcomes of storage requests: the slot decides (PROTOCOL C2), nothing is lost,
 //! nothing is applied twice (W3), and the same handle goes on.
+#![cfg(not(target_arch = "wasm32"))]
 
 mod support;
 

@@ -1,5 +1,6 @@
 //! Against pyarrow and polars (in the venv that `npm run setup` makes): what they send goes in, and
 //! what we write is Parquet that they read.
+#![cfg(not(target_arch = "wasm32"))]
 
 mod support;
 

@@ -1,4 +1,5 @@
 //! Request counts are exact (DESIGN section 7), so they are tests.
+#![cfg(not(target_arch = "wasm32"))]
 
 mod support;
 

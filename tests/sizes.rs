@@ -1,4 +1,5 @@
 //! Exact byte counts that a release must keep.
+#![cfg(not(target_arch = "wasm32"))]
 
 use arrow_array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field};

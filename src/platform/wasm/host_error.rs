@@ -27,7 +27,10 @@ fn foreign(code: &str) -> Option<(ErrorKind, &'static str)> {
     Some(match code {
         "EACCES" | "EPERM" => (ErrorKind::Denied, "; check owner and mode of the directory"),
         "EROFS" => (ErrorKind::Denied, "; the file system is mounted read-only"),
-        "NotAllowedError" | "SecurityError" => (ErrorKind::Denied, ""),
+        "NotAllowedError" | "SecurityError" => (
+            ErrorKind::Denied,
+            "; private browsing and blocked site data forbid it",
+        ),
         "ENOSPC" => (ErrorKind::Unavailable, "; free disk space and retry"),
         "EDQUOT" => (
             ErrorKind::Unavailable,
@@ -37,7 +40,7 @@ fn foreign(code: &str) -> Option<(ErrorKind, &'static str)> {
             ErrorKind::Unavailable,
             "; free storage of this origin and retry",
         ),
-        "ENOTDIR" | "EISDIR" | "EEXIST" => (
+        "ENOTDIR" | "EISDIR" | "EEXIST" | "TypeMismatchError" | "InvalidModificationError" => (
             ErrorKind::Invalid,
             "; on a file system a key cannot be both an object and a prefix of others",
         ),

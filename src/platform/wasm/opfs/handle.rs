@@ -5,7 +5,7 @@
 //! released by a trap, the file is closed, which does not flush.
 
 use super::{
-    sys::{Access, FileHandle, Held, is_named, object},
+    sys::{Access, FileHandle, Held, is_named, object, settled},
     tree::{Tree, length},
 };
 use crate::{
@@ -39,7 +39,7 @@ impl Handle {
         let start = runtime.monotonic();
         let mut pause = Duration::from_millis(2);
         let access: Access = loop {
-            let thrown = match file.access().await {
+            let thrown = match settled(file.access()).await {
                 Ok(access) => break access.unchecked_into(),
                 Err(thrown) => thrown,
             };

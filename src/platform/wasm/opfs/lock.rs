@@ -6,7 +6,7 @@
 
 use super::{
     super::{call::property, host_error::host_error},
-    sys::{Held, LockManager, object},
+    sys::{Held, LockManager, object, settled},
 };
 use crate::{
     env::{BoxFuture, LockGuard, Runtime},
@@ -148,7 +148,7 @@ impl Locks {
 
     /// The names and client ids of all locks held in this origin.
     pub(super) async fn all(&self) -> Result<Vec<(String, String)>> {
-        let state = self.manager.query().await;
+        let state = settled(self.manager.query()).await;
         let state = state.map_err(|thrown| host_error("navigator.locks.query()", &thrown))?;
         let held = property(&state, "held").unwrap_or(JsValue::UNDEFINED);
         let text = |lock: &JsValue, name| property(lock, name).and_then(|text| text.as_string());

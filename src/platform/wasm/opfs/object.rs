@@ -8,7 +8,7 @@
 use super::{
     Inner,
     handle::Handle,
-    sys::{Directory, FileHandle, Snapshot, file_method, is_named},
+    sys::{Directory, FileHandle, Snapshot, file_method, is_named, settled},
     tree::{size, split},
 };
 use crate::{
@@ -37,7 +37,7 @@ impl Inner {
             let Some(file) = self.tree.file(key).await? else {
                 return Ok(None);
             };
-            let thrown = match file.snapshot().await {
+            let thrown = match settled(file.snapshot()).await {
                 Err(thrown) => thrown,
                 Ok(snapshot) => {
                     let snapshot: Snapshot = snapshot.unchecked_into();
@@ -49,7 +49,7 @@ impl Inner {
                     }
                     let part = snapshot.slice(range.start as f64, range.end as f64);
                     let part = part.map_err(|thrown| self.tree.failed(key, &thrown))?;
-                    match part.bytes().await {
+                    match settled(part.bytes()).await {
                         Err(thrown) => thrown,
                         Ok(buffer) => {
                             let bytes = Uint8Array::new(&buffer).to_vec();
@@ -202,7 +202,7 @@ impl Temporary {
     async fn move_to(mut self, key: &str) -> Result<()> {
         let (path, name) = split(key);
         let file = &self.file;
-        let act = async |directory: Directory| file.move_to(&directory, name).await;
+        let act = async |directory: Directory| settled(file.move_to(&directory, name)).await;
         let moved = self.inner.tree.within(path, act).await;
         if let Err(error) = moved {
             // `Busy` is for locks: whoever has this file open will close it.

@@ -6,6 +6,7 @@ use super::super::call::{function, property};
 use crate::error::{Error, Result};
 use js_sys::{AsyncIterator, Function, Object, Promise, Reflect};
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
+use wasm_bindgen_futures::JsFuture;
 
 #[wasm_bindgen]
 extern "C" {
@@ -13,29 +14,26 @@ extern "C" {
     #[derive(Clone)]
     pub(super) type StorageManager;
     #[wasm_bindgen(method, catch, js_name = getDirectory)]
-    pub(super) async fn directory(this: &StorageManager) -> Result<JsValue, JsValue>;
+    pub(super) fn directory(this: &StorageManager) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch)]
-    pub(super) async fn persist(this: &StorageManager) -> Result<JsValue, JsValue>;
+    pub(super) fn persist(this: &StorageManager) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch)]
-    pub(super) async fn persisted(this: &StorageManager) -> Result<JsValue, JsValue>;
+    pub(super) fn persisted(this: &StorageManager) -> Result<Promise, JsValue>;
 
     /// A `FileSystemDirectoryHandle`.
     #[derive(Clone)]
     pub(super) type Directory;
     #[wasm_bindgen(method, catch, js_name = getDirectoryHandle)]
-    pub(super) async fn directory(
+    pub(super) fn directory(
         this: &Directory,
         name: &str,
         options: &JsValue,
-    ) -> Result<JsValue, JsValue>;
+    ) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch, js_name = getFileHandle)]
-    pub(super) async fn file(
-        this: &Directory,
-        name: &str,
-        options: &JsValue,
-    ) -> Result<JsValue, JsValue>;
+    pub(super) fn file(this: &Directory, name: &str, options: &JsValue)
+    -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch, js_name = removeEntry)]
-    pub(super) async fn remove(this: &Directory, name: &str) -> Result<JsValue, JsValue>;
+    pub(super) fn remove(this: &Directory, name: &str) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch)]
     pub(super) fn values(this: &Directory) -> Result<AsyncIterator, JsValue>;
 
@@ -50,15 +48,15 @@ extern "C" {
     #[derive(Clone)]
     pub(super) type FileHandle;
     #[wasm_bindgen(method, catch, js_name = getFile)]
-    pub(super) async fn snapshot(this: &FileHandle) -> Result<JsValue, JsValue>;
+    pub(super) fn snapshot(this: &FileHandle) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch, js_name = createSyncAccessHandle)]
-    pub(super) async fn access(this: &FileHandle) -> Result<JsValue, JsValue>;
+    pub(super) fn access(this: &FileHandle) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch, js_name = move)]
-    pub(super) async fn move_to(
+    pub(super) fn move_to(
         this: &FileHandle,
         directory: &Directory,
         name: &str,
-    ) -> Result<JsValue, JsValue>;
+    ) -> Result<Promise, JsValue>;
 
     /// A `FileSystemSyncAccessHandle`.
     #[derive(Clone)]
@@ -79,7 +77,7 @@ extern "C" {
     #[wasm_bindgen(method, catch)]
     pub(super) fn slice(this: &Snapshot, start: f64, end: f64) -> Result<Snapshot, JsValue>;
     #[wasm_bindgen(method, catch, js_name = arrayBuffer)]
-    pub(super) async fn bytes(this: &Snapshot) -> Result<JsValue, JsValue>;
+    pub(super) fn bytes(this: &Snapshot) -> Result<Promise, JsValue>;
 
     /// `navigator.locks`.
     #[derive(Clone)]
@@ -92,7 +90,13 @@ extern "C" {
         granted: &JsValue,
     ) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch)]
-    pub(super) async fn query(this: &LockManager) -> Result<JsValue, JsValue>;
+    pub(super) fn query(this: &LockManager) -> Result<Promise, JsValue>;
+}
+
+/// Awaits what a call promised. The call itself is caught apart from its promise: an `async` import
+/// would let a method that is missing, or that throws at once, through as a trap.
+pub(super) async fn settled(called: Result<Promise, JsValue>) -> Result<JsValue, JsValue> {
+    JsFuture::from(called?).await
 }
 
 /// `{ [name]: value }`.

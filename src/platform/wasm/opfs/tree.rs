@@ -9,7 +9,7 @@ use super::{
         call::{MAX_SAFE, property},
         host_error::host_error,
     },
-    sys::{Directory, Entry, FileHandle, Snapshot, StorageManager, is_named, object},
+    sys::{Directory, Entry, FileHandle, Snapshot, StorageManager, is_named, object, settled},
 };
 use crate::{
     env::ObjectMeta,
@@ -22,7 +22,6 @@ use std::{
     collections::BTreeMap,
 };
 use wasm_bindgen::{JsCast, JsValue};
-use wasm_bindgen_futures::JsFuture;
 
 /// Most directory handles kept.
 const KEPT: usize = 256;
@@ -96,15 +95,13 @@ impl Tree {
             self.ask().await;
         }
         let failed = |thrown| self.failed("the directory", &thrown);
-        let mut found: Directory = self
-            .storage
-            .directory()
+        let mut found: Directory = settled(self.storage.directory())
             .await
             .map_err(failed)?
             .unchecked_into();
         let make = make && !self.seen.get();
         for segment in self.path.split('/') {
-            match found.directory(segment, &create(make)).await {
+            match settled(found.directory(segment, &create(make))).await {
                 Ok(directory) => found = directory.unchecked_into(),
                 Err(thrown) if !is_named(&thrown, "NotFoundError") => return Err(failed(thrown)),
                 Err(_) if self.seen.get() => return Err(self.evicted()),
@@ -118,9 +115,9 @@ impl Tree {
 
     async fn ask(&self) {
         let said = |answer: Result<JsValue, JsValue>| answer.is_ok_and(|value| value == true);
-        let kept = said(self.storage.persisted().await)
+        let kept = said(settled(self.storage.persisted()).await)
             // Only a page may ask; a worker has no such method, which is an exception, too.
-            || (self.persist && said(self.storage.persist().await));
+            || (self.persist && said(settled(self.storage.persist()).await));
         self.persisted.set(Some(kept));
     }
 
@@ -145,7 +142,7 @@ impl Tree {
             let kept = self.kept.borrow().get(part).cloned();
             found = match kept {
                 Some(kept) => kept,
-                None => match found.directory(split(part).1, &create(make)).await {
+                None => match settled(found.directory(split(part).1, &create(make))).await {
                     Ok(directory) => self.keep(part, directory.unchecked_into()),
                     Err(thrown) if !make && is_absent(&thrown) => return Ok(None),
                     Err(thrown) => return Err(self.failed(part, &thrown)),
@@ -191,7 +188,7 @@ impl Tree {
         let Some(directory) = self.directory(path, false).await? else {
             return Ok(None);
         };
-        match directory.file(name, &create(false)).await {
+        match settled(directory.file(name, &create(false))).await {
             Ok(file) => Ok(Some(file.unchecked_into())),
             Err(thrown) if is_absent(&thrown) => Ok(None),
             Err(thrown) => Err(self.failed(key, &thrown)),
@@ -201,7 +198,7 @@ impl Tree {
     /// The file of `key`, made if need be.
     pub(super) async fn make_file(&self, key: &str) -> Result<FileHandle> {
         let (path, name) = split(key);
-        let make = async |directory: Directory| directory.file(name, &create(true)).await;
+        let make = async |directory: Directory| settled(directory.file(name, &create(true))).await;
         Ok(self.within(path, make).await?.unchecked_into())
     }
 
@@ -215,7 +212,7 @@ impl Tree {
         let Some(directory) = self.directory(path, false).await? else {
             return Ok(());
         };
-        match directory.remove(name).await {
+        match settled(directory.remove(name)).await {
             Ok(_) => Ok(()),
             Err(thrown) if is_absent(&thrown) => Ok(()),
             Err(thrown) => Err(self.failed(key, &thrown)),
@@ -227,8 +224,7 @@ impl Tree {
         let iterator = directory.values().map_err(failed)?;
         let mut found = Vec::new();
         loop {
-            let next = JsFuture::from(iterator.next().map_err(failed)?).await;
-            let next = match next {
+            let next = match settled(iterator.next()).await {
                 Ok(next) => next,
                 // The directory was removed meanwhile.
                 Err(thrown) if is_named(&thrown, "NotFoundError") => return Ok(found),
@@ -282,7 +278,7 @@ impl Tree {
             }
         }
         let sizes = files.into_iter().map(async |(key, file)| {
-            match file.snapshot().await {
+            match settled(file.snapshot()).await {
                 Ok(snapshot) => {
                     let size = size(&snapshot.unchecked_into::<Snapshot>())?;
                     Ok(Some(ObjectMeta { key, size }))
