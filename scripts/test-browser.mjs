@@ -9,7 +9,7 @@ import { pathToFileURL } from "node:url";
 import { cache, run, step } from "./lib.mjs";
 import { installCrate, installDebian, setup } from "./setup.mjs";
 
-const geckodriverVersion = "0.36.0";
+const geckodriverVersion = "0.37.1";
 const geckodriver = join(cache, "tools", `geckodriver-${geckodriverVersion}`, "bin", "geckodriver");
 
 /** Runs them; gives what they print. */
