@@ -257,6 +257,36 @@ test("without a WAL each commit is in the store at once", async (t) => {
   assert.equal(await reader.scan().count(), 10);
 });
 
+test("a refresh reads what another handle wrote, flushed or not", async (t) => {
+  const data = memory();
+  const { db, table } = await opened(t, { data });
+  const { db: other, table: theirs } = await opened(t, { data });
+  assert.equal(await db.refresh(), false);
+  await theirs.ingest(ipc(0, 3));
+  await table.ingest(ipc(3, 5)); // goes past their record
+  assert.deepEqual(await ids(table.scan()), [0, 1, 2, 3, 4]);
+  assert.equal(await other.refresh(), true);
+  await other.flush();
+  assert.equal(await db.refresh(), true);
+  assert.equal(await db.refresh(), false);
+  const stats = await db.stats();
+  assert.deepEqual([stats.tables[0].fileRows, stats.tables[0].memtableRows], [5, 0]);
+  assert.deepEqual(await ids(table.scan()), [0, 1, 2, 3, 4]);
+});
+
+test("calls of one turn are one record where no task is detached, and a WAL is refused there", async (t) => {
+  const { db, table } = await opened(t, { data: memory(), detachedTasks: false });
+  const before = await db.stats();
+  await Promise.all([table.ingest(ipc(0, 3)), table.ingest(ipc(2, 5)), table.delete([{ id: 1 }])]);
+  const after = await db.stats();
+  assert.equal(after.data.putIfAbsent - before.data.putIfAbsent, 1);
+  assert.deepEqual(await ids(table.scan()), [0, 2, 3, 4]);
+  await assert.rejects(
+    open({ data: memory(), wal: memory(), detachedTasks: false }),
+    (error) => error.code === "Invalid" && /WAL.*detached_tasks/s.test(error.message),
+  );
+});
+
 test("a schema can be given as Arrow IPC, and tables tell theirs", async (t) => {
   const { db } = await opened(t);
   const table = await db.table("arrow", { schema: ipc(0, 1), primaryKey: ["id"] });
