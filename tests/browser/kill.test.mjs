@@ -10,7 +10,8 @@ import { launch, openPage, profile } from "./support/chromium.mjs";
 import { serve } from "./support/server.mjs";
 
 const rows = 50;
-const kills = process.env.LAKESHORE_TEST_LONG ? 100 : 20;
+/** Kills per place of data. */
+const killsFor = { OPFS: 20, S3: 5 };
 /** Flushes and rotations all the time. */
 const options = { walSegmentBytes: 8192, sealBatches: 5, memtableLimitBytes: 8 * 2 ** 20 };
 
@@ -31,7 +32,8 @@ function renderers(profilePath) {
 
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-for (const { place, s3 } of places.slice(0, 1)) {
+for (const { place, s3 } of places) {
+  const kills = killsFor[place] * (process.env.LAKESHORE_TEST_LONG ? 5 : 1);
   test(`nothing acknowledged is lost to SIGKILL of the renderer, and batches are whole or absent, data in ${place}`, async (t) => {
     const server = await serve(t);
     const path = profile();
