@@ -38,6 +38,7 @@ const steps = [
   ["wasm-pack in Chrome", () => testBrowser("chrome", env), countRust],
   ["build", () => build()],
   ["typescript", () => npx("typescript/bin/tsc", "-p", "tests/node/tsconfig.json")],
+  ["typescript in a page", () => npx("typescript/bin/tsc", "-p", "tests/browser/tsconfig.json")],
   ["node tests", () => nodeTest("node"), countNode],
   ["browser tests", () => nodeTest("browser", "--test-timeout=180000"), countNode],
   ["quickstart", () => run(process.execPath, ["examples/quickstart.mjs"])],
