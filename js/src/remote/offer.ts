@@ -61,13 +61,12 @@ export class Offers implements Service {
     // Not an object: the engine says what is wrong with it.
     if (typeof target !== "object" || target === null) return target;
     const methods = methodNames.filter((name) => typeof target[name] === "function");
-    const description =
-      typeof target["describe"] === "function" ? (target["describe"] as () => unknown)() : "";
+    const description = describe(target);
     const { size } = target;
     return {
       lakeshoreMark: this.offer(target),
       methods,
-      ...(typeof description === "string" && description !== "" && { description }),
+      ...(typeof description === "string" && { description }),
       ...(typeof size === "number" && { size }),
     };
   }
@@ -88,6 +87,15 @@ export class Offers implements Service {
   private offer(target: Callable | CalledFunction): number {
     this.offered.set(++this.last, target);
     return this.last;
+  }
+}
+
+/** What a host says of itself, if it can. */
+function describe(target: Callable): unknown {
+  try {
+    return typeof target["describe"] === "function" ? target["describe"]() : undefined;
+  } catch {
+    return undefined;
   }
 }
 
