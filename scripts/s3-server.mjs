@@ -24,9 +24,9 @@ const startSeconds = 180;
 const prefix = "lakeshore-s3-";
 const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
 
-/** Starts a server, or takes the one that the environment names. */
-export async function startS3({ port } = {}) {
-  if (process.env.LAKESHORE_S3_ENDPOINT) return named();
+/** Starts a server, or takes the one that the environment names, unless it is to be `own`: one that can be stopped. */
+export async function startS3({ port, own = false } = {}) {
+  if (process.env.LAKESHORE_S3_ENDPOINT && !own) return named();
   sweep();
   try {
     return await startOnce(port);
@@ -87,8 +87,23 @@ function named() {
     accessKeyId: env.AWS_ACCESS_KEY_ID,
     secretAccessKey: env.AWS_SECRET_ACCESS_KEY,
     sessionToken: env.AWS_SESSION_TOKEN,
+    noCorsBucket: env.LAKESHORE_S3_NO_CORS_BUCKET,
+    restricted: accountOf(env, "LAKESHORE_S3_RESTRICTED"),
+    session: accountOf(env, "LAKESHORE_S3_SESSION"),
     external: true,
     stop: nothing,
+  };
+}
+
+/** An account that the environment names, or undefined. */
+function accountOf(env, prefix) {
+  const accessKeyId = env[`${prefix}_ACCESS_KEY_ID`];
+  if (accessKeyId === undefined) return undefined;
+  const sessionToken = env[`${prefix}_TOKEN`];
+  return {
+    accessKeyId,
+    secretAccessKey: env[`${prefix}_SECRET_ACCESS_KEY`],
+    ...(sessionToken && { sessionToken }),
   };
 }
 

@@ -41,6 +41,7 @@ const steps = [
   ["typescript in a page", () => npx("typescript/bin/tsc", "-p", "tests/browser/tsconfig.json")],
   ["node tests", () => nodeTest("node"), countNode],
   ["browser tests", () => nodeTest("browser", "--test-timeout=180000"), countNode],
+  ["edge tests", () => nodeTest("edge", "--test-timeout=180000"), countNode],
   ["quickstart", () => run(process.execPath, ["examples/quickstart.mjs"])],
 ];
 const always = new Set(["build", "s3 server"]);
@@ -48,6 +49,7 @@ const formatted = [
   "js/src",
   "scripts",
   "tests/browser",
+  "tests/edge",
   "tests/node",
   "tests/support/*.mjs",
   "examples",

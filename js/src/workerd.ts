@@ -5,11 +5,20 @@
 import wasm from "../wasm/lakeshore_bg.wasm";
 import { open as openWith, type Db } from "./db.js";
 import { setModuleLoader } from "./engine.js";
-import type { OpenOptions } from "./types.js";
+import { s3 as anyS3 } from "./s3.js";
+import type { OpenOptions, S3Options, S3Store } from "./types.js";
 
 export * from "./index.js";
 
 setModuleLoader(() => wasm);
+
+/**
+ * A bucket: the same as elsewhere, but without a bound on requests at once unless `concurrency` sets one. Who waits for
+ * a place in that waits for another request's I/O; and workerd has a bound of its own.
+ */
+export function s3(options: S3Options): S3Store {
+  return anyS3({ concurrency: 0, ...options });
+}
 
 /**
  * Opens a database. Here `detachedTasks` is off unless said otherwise: each call does its own work within its own

@@ -44,6 +44,8 @@ export class Proxy {
     this.#server = http.createServer({ noDelay: true }, (request, response) =>
       this.#answer(request, response).catch(() => response.destroy()),
     );
+    // A connection that we close when it has been idle may meet a request: faults are made on demand only.
+    this.#server.keepAliveTimeout = 0;
     this.#server.on("connection", (socket) => {
       this.#sockets.add(socket);
       socket.on("close", () => this.#sockets.delete(socket));
