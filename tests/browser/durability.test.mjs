@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { model } from "../support/batches.mjs";
 import { fresh, places } from "./support/buckets.mjs";
-import { launch, openPage, profile, ready, sharedBrowser } from "./support/chromium.mjs";
+import { launch, openPage, profile, quit, ready, sharedBrowser } from "./support/chromium.mjs";
 import { serve } from "./support/server.mjs";
 
 const start = sharedBrowser();
@@ -127,9 +127,10 @@ test("rows of sstables and of the WAL survive a restart of the browser", async (
   const server = await serve(t);
   const path = profile();
   const all = places.flatMap(({ s3 }) => databases(variants.slice(0, 2), s3));
-  const first = await launch(t, path);
-  await write(await openPage(first, server.origin), all, { from: 0, to: 9, flushAfter: [3, 6] });
-  await first.close();
-  const second = await launch(t, path);
-  await expectRows(await openPage(second, server.origin), all, 9);
+  let context = await launch(path);
+  t.after(() => quit(context, path));
+  await write(await openPage(context, server.origin), all, { from: 0, to: 9, flushAfter: [3, 6] });
+  await context.close();
+  context = await launch(path);
+  await expectRows(await openPage(context, server.origin), all, 9);
 });

@@ -11,23 +11,18 @@ import { serve } from "./server.mjs";
 const executablePath = process.env.LAKESHORE_CHROMIUM ?? "/usr/bin/chromium";
 const args = ["--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"];
 
-/** A profile directory. */
+/** A new profile directory. */
 export function profile() {
   return mkdtempSync(join(tmpdir(), "lakeshore-chromium-"));
 }
 
-/** Starts the browser; after the test it is closed, and its profile removed. */
-export async function launch(t, path = profile()) {
-  const context = await start(path);
-  t.after(() => quit(context, path));
-  return context;
-}
-
-function start(path) {
+/** Starts the browser on a profile. */
+export function launch(path) {
   return chromium.launchPersistentContext(path, { executablePath, args, headless: true });
 }
 
-async function quit(context, path) {
+/** Ends it, and removes its profile. */
+export async function quit(context, path) {
   await context.close();
   // Processes of the browser may still be writing.
   await rm(path, { recursive: true, force: true, maxRetries: 20, retryDelay: 100 });
@@ -40,7 +35,7 @@ async function quit(context, path) {
 export function sharedBrowser() {
   const path = profile();
   let context;
-  before(async () => void (context = await start(path)));
+  before(async () => void (context = await launch(path)));
   after(() => quit(context, path));
   return async (t, options) => {
     const server = await serve(t, options);
