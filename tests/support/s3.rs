@@ -79,7 +79,7 @@ impl Server {
         self.store(&fresh_prefix())
     }
 
-    /// The same through a fault proxy of its own, which goes when it is dropped.
+    /// The same through a fault proxy.
     pub fn through(&self, proxy: &Proxy) -> Self {
         Self {
             endpoint: proxy.endpoint.clone(),
@@ -88,7 +88,7 @@ impl Server {
     }
 }
 
-/// A counting fault proxy (tests/support/proxy.mjs).
+/// A counting fault proxy (tests/support/proxy.mjs) of its own, which goes when it is dropped.
 pub struct Proxy {
     control: String,
     id: String,
@@ -195,14 +195,13 @@ impl Drop for Proxy {
     }
 }
 
-/// Commands the S3 server itself: `down`, `up`, `restart`. Only for a server of ours.
-pub fn command_server(what: &str) {
-    let control = variable("LAKESHORE_PROXY_CONTROL").unwrap();
-    post(
-        control.trim_start_matches("http://"),
-        &format!("server/{what}"),
-        "{}",
-    );
+/// Commands the S3 server itself, `down` or `up`. False if it is not ours to command.
+pub fn command_server(what: &str) -> bool {
+    let Some(control) = variable("LAKESHORE_PROXY_CONTROL") else {
+        return false;
+    };
+    let host = control.trim_start_matches("http://");
+    send(host, &format!("server/{what}"), "{}").0
 }
 
 /// The text of a field of flat JSON.
@@ -211,8 +210,14 @@ fn text(json: &str, name: &str) -> String {
     json[at..].split('"').next().unwrap().to_owned()
 }
 
-/// A POST as simple as it gets; the answer's body.
 fn post(host: &str, path: &str, body: &str) -> String {
+    let (done, answer) = send(host, path, body);
+    assert!(done, "POST {path}: {answer}");
+    answer
+}
+
+/// A POST as simple as it gets: whether it was done, and the answer's body.
+fn send(host: &str, path: &str, body: &str) -> (bool, String) {
     let mut stream = TcpStream::connect(host).unwrap();
     write!(
         stream,
@@ -223,6 +228,5 @@ fn post(host: &str, path: &str, body: &str) -> String {
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let (head, body) = answer.split_once("\r\n\r\n").unwrap();
-    assert!(head.contains(" 200 "), "POST {path}: {answer}");
-    body.to_owned()
+    (head.contains(" 200 "), body.to_owned())
 }
