@@ -241,6 +241,8 @@ test(
     assert.equal(await took(db), 1, "small commit");
     await db.flush();
     assert.equal(await took(db), 2, "flush");
+  await db.refresh();
+  assert.equal(await took(db), 1, "refresh");
     await db.checkpoint();
     await db.close();
     await proxy.reset();

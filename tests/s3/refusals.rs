@@ -197,6 +197,16 @@ async fn nobody_listening_is_unavailable() {
     all_are(&server, change, ErrorKind::Unavailable, "127.0.0.1:1").await;
 }
 
+#[tokio::test]
+async fn a_server_without_tls_is_unavailable_over_https() {
+    let Some(server) = server("a_server_without_tls_is_unavailable_over_https") else {
+        return;
+    };
+    let endpoint = server.endpoint.replace("http://", "https://");
+    let change = |o: &mut S3Options| o.endpoint = Some(endpoint);
+    all_are(&server, change, ErrorKind::Unavailable, "https://").await;
+}
+
 /// A proxy that answers everything so.
 fn canned(test: &str, action: &str) -> Option<(Server, Proxy)> {
     let server = server(test)?;

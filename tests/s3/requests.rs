@@ -80,6 +80,8 @@ async fn requests_are_those_of_the_design_on_both_sides() {
     }
     db.flush().await.unwrap();
     say("flush", meter.took(&db), 2, "21");
+    db.refresh().await.unwrap();
+    say("refresh, nothing new", meter.took(&db), 1, "-");
     db.checkpoint().await.unwrap();
     say("checkpoint", meter.took(&db), 2, "-");
 

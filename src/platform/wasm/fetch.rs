@@ -158,7 +158,7 @@ impl Shared {
             message.push_str(
                 "; either the store cannot be reached, or its CORS rules do not allow this origin \
                  GET, PUT and DELETE with any header (they must expose ETag, Date, Content-Range, \
-                 x-amz-bucket-region)",
+                 x-amz-bucket-region), or it refuses the keys (some stores then leave CORS out)",
             );
         }
         HttpError {
