@@ -4,7 +4,6 @@
 
 use crate::{
     data::rows::Rows,
-    error::Result,
     log::{
         edit::TableId,
         version::{LiveFile, TableEntry, Version},
@@ -141,15 +140,10 @@ impl State {
         self.version = version;
     }
 
-    fn change(
-        &mut self,
-        table: TableId,
-        f: impl FnOnce(&mut TableState) -> Result<()>,
-    ) -> Result<()> {
-        // Rows of a table that was dropped meanwhile die with it (PROTOCOL C6).
-        match self.tables.get_mut(&table) {
-            Some(found) => f(Arc::make_mut(found)),
-            None => Ok(()),
+    /// Rows of a table that was dropped meanwhile die with it (PROTOCOL C6).
+    fn change(&mut self, table: TableId, f: impl FnOnce(&mut TableState)) {
+        if let Some(found) = self.tables.get_mut(&table) {
+            f(Arc::make_mut(found));
         }
     }
 
@@ -160,26 +154,19 @@ impl State {
         session: SessionId,
         frame: u64,
         stamp: i64,
-    ) -> Result<State> {
+    ) -> State {
         let mut next = self.clone();
         for (table, rows) in rows {
-            next.change(table, |t| {
-                t.active.pending = t.active.pending.with(rows);
-                Ok(())
-            })?;
+            next.change(table, |t| t.active.pending = t.active.pending.with(rows));
         }
         next.wal_positions.insert(session, frame);
         next.last_stamp = next.last_stamp.max(stamp);
-        Ok(next)
+        next
     }
 
     /// After a log record, whoever wrote it: its version, and the rows it carries inline. Rows that it
     /// moved into sstables leave memory in the same swap (DESIGN promise 14): its floors say which.
-    pub fn with_record(
-        &self,
-        version: Arc<Version>,
-        inline: Vec<(TableId, Rows)>,
-    ) -> Result<State> {
+    pub fn with_record(&self, version: Arc<Version>, inline: Vec<(TableId, Rows)>) -> State {
         let mut next = self.clone();
         let folded = version.inline_floor > self.version.inline_floor;
         next.adopt(version);
@@ -187,14 +174,14 @@ impl State {
             next.drop_folded();
         }
         next.drop_uploaded();
-        next.add_inline(inline)?;
-        next.raise_pending()?;
-        Ok(next)
+        next.add_inline(inline);
+        next.raise_pending(self.last_stamp);
+        next
     }
 
     /// After the log was read anew, from a checkpoint that this state may not lead to. Pending rows
     /// stay; inline rows are the version's, given in `inline`.
-    pub fn jumped(&self, version: Arc<Version>, inline: Vec<(TableId, Rows)>) -> Result<State> {
+    pub fn jumped(&self, version: Arc<Version>, inline: Vec<(TableId, Rows)>) -> State {
         let mut next = self.clone();
         next.jumps += 1;
         next.adopt(version);
@@ -207,19 +194,15 @@ impl State {
             seal.inline_to = 0;
         }
         next.drop_uploaded();
-        next.add_inline(inline)?;
-        next.raise_pending()?;
-        Ok(next)
+        next.add_inline(inline);
+        next.raise_pending(self.last_stamp);
+        next
     }
 
-    fn add_inline(&mut self, inline: Vec<(TableId, Rows)>) -> Result<()> {
+    fn add_inline(&mut self, inline: Vec<(TableId, Rows)>) {
         for (table, rows) in inline {
-            self.change(table, |t| {
-                t.active.inline = t.active.inline.with(rows);
-                Ok(())
-            })?;
+            self.change(table, |t| t.active.inline = t.active.inline.with(rows));
         }
-        Ok(())
     }
 
     fn each_memory(&mut self, mut change: impl FnMut(&Memory) -> Memory) {
@@ -303,13 +286,14 @@ impl State {
     }
 
     /// Pending rows sort after the head: if a record overtook their stamps, all move up together.
-    fn raise_pending(&mut self) -> Result<()> {
+    /// `last`: the greatest stamp given out before that record.
+    fn raise_pending(&mut self, last: i64) {
         let head = self.version.head.ts;
         let lowest = (self.tables.values())
             .flat_map(|t| t.memories().filter_map(|m| m.pending.lowest_stamp()))
             .min();
         let Some(shift) = lowest.filter(|l| *l <= head).map(|l| head + 1 - l) else {
-            return Ok(());
+            return;
         };
         for table in self.tables.values_mut() {
             let table = Arc::make_mut(table);
@@ -322,8 +306,7 @@ impl State {
                 });
             }
         }
-        self.last_stamp = self.last_stamp.max(head) + shift;
-        Ok(())
+        self.last_stamp = head.max(last + shift);
     }
 
     /// Bytes of all memtables.

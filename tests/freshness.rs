@@ -426,6 +426,30 @@ async fn a_wrong_clock_does_not_move_the_log() {
     }
 }
 
+/// Pending rows move above a foreign record, and no further: time does not run ahead.
+#[tokio::test]
+async fn a_foreign_record_moves_pending_rows_just_above_itself() {
+    let stage = Stage::new(13);
+    let (other, table) = open(&stage, true).await;
+    let env = Env {
+        wal: Some(Memory::new()),
+        ..stage.env()
+    };
+    let local = Db::open(env, Options::default()).await.unwrap();
+    let theirs = local.table("t").unwrap();
+    ingest(&theirs, 0, 3).await;
+    for from in 1..5 {
+        stage.pass(Duration::from_secs(600));
+        ingest(&table, from, 10).await;
+        local.refresh().await.unwrap();
+        let ahead = local.stats().last_timestamp - other.stats().last_timestamp;
+        assert!((1..10).contains(&ahead), "{ahead} µs above the head");
+        ingest(&theirs, 0, 3).await;
+    }
+    let content = engine::content(&theirs).await.unwrap();
+    assert_eq!(content, model(0, 10));
+}
+
 #[test]
 fn the_age_of_a_proof_is_the_most_that_any_clock_says() {
     let at = |monotonic, wall, store| Moment {

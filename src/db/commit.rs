@@ -212,10 +212,10 @@ impl Inner {
                     uploaded: false,
                 });
                 let rows = vec![(prepared.table, rows)];
-                next = next.with_pending(rows, position.session, position.frame, stamp)?;
+                next = next.with_pending(rows, position.session, position.frame, stamp);
             }
-            Ok(next)
-        })?;
+            next
+        });
         Ok(committed)
     }
 
@@ -228,7 +228,7 @@ impl Inner {
             true => inline_edits(&group),
             false => self.sstable_edits(group).await?,
         };
-        let plan = |state: &State| {
+        let mut plan = |state: &State| {
             let floor = state.version.orphan_floor;
             match edits.iter().any(|edit| is_orphan(edit, floor)) {
                 true => Err(Error::new(
@@ -239,7 +239,7 @@ impl Inner {
                 false => Ok(edits.clone()),
             }
         };
-        let ts = self.commit_record(IfFreed::Unknown, plan).await?.ts;
+        let ts = self.commit_record(IfFreed::Unknown, &mut plan).await?.ts;
         Ok(counts
             .into_iter()
             .map(|rows| Committed {

@@ -8,7 +8,7 @@ use crate::{
     log::store::Tail,
     state::State,
 };
-use std::sync::{Arc, PoisonError, atomic::Ordering};
+use std::sync::{Arc, atomic::Ordering};
 
 /// How often a flush writes its sstables anew because other flushes were quicker.
 const REWRITES: usize = 8;
@@ -19,8 +19,8 @@ impl Inner {
     /// not wait for the object store.
     pub(super) async fn after_commit(self: &Arc<Self>) {
         if self.seal_due() {
-            let sealed = self.change_state(|state| Ok(state.sealed()));
-            if sealed.is_ok_and(|s| !s.seals.is_empty()) {
+            let sealed = self.change_state(State::sealed);
+            if !sealed.seals.is_empty() {
                 match self.options.detached_tasks {
                     true => self.start_flush(),
                     false => self.counts.maintenance(self.flush_seals().await),
@@ -58,7 +58,7 @@ impl Inner {
 
     /// Seals what is active and flushes all seals.
     pub(super) async fn flush_all(&self) -> Result<()> {
-        self.change_state(|state| Ok(state.sealed()))?;
+        self.change_state(State::sealed);
         self.flush_seals().await
     }
 
@@ -90,7 +90,7 @@ impl Inner {
                 return Ok(());
             }
             // Where the log was read anew, sealed rows are active again.
-            self.change_state(|state| Ok(state.sealed()))?;
+            self.change_state(State::sealed);
         }
         Err(Error::new(
             ErrorKind::Unavailable,
@@ -102,14 +102,14 @@ impl Inner {
     /// sstables no longer fit.
     async fn publish(&self, flushed: &Flushed) -> Result<bool> {
         let mut fits = true;
-        let plan = |state: &State| match flushed.publish(state) {
+        let mut plan = |state: &State| match flushed.publish(state) {
             Publish::Edits(edits) => Ok(edits),
             Publish::Rewrite => {
                 fits = false;
                 Ok(Vec::new())
             }
         };
-        self.commit_record(IfFreed::Replan, plan).await?;
+        self.commit_record(IfFreed::Replan, &mut plan).await?;
         if fits {
             self.counts.flushed(flushed.rows());
         }
@@ -119,14 +119,15 @@ impl Inner {
     /// Whether a checkpoint is due that nobody is writing; then it is this call's to write. Should the
     /// call vanish, the next is due as many records later.
     fn claim_checkpoint(&self) -> bool {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let open = current.tail.without(current.claimed);
-        let due = open.records >= self.options.checkpoint_records
-            || open.bytes >= self.options.checkpoint_bytes;
-        if due {
-            current.claimed = current.tail;
-        }
-        due
+        self.change(|current| {
+            let open = current.tail.without(current.claimed);
+            let due = open.records >= self.options.checkpoint_records
+                || open.bytes >= self.options.checkpoint_bytes;
+            if due {
+                current.claimed = current.tail;
+            }
+            due
+        })
     }
 
     async fn dead_wal_is_large(&self) -> bool {
@@ -157,12 +158,12 @@ impl Inner {
         }
         if at.tail.records > 0 {
             let written = self.log.put_checkpoint(version).await;
-            let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-            current.claimed = Tail::default();
-            if written.is_ok() {
-                current.tail = current.tail.without(at.tail);
-            }
-            drop(current);
+            self.change(|current| {
+                current.claimed = Tail::default();
+                if written.is_ok() {
+                    current.tail = current.tail.without(at.tail);
+                }
+            });
             written?;
             self.counts.checkpoints.fetch_add(1, Ordering::Relaxed);
         }

@@ -18,11 +18,7 @@ use crate::{
     state::{State, TableState},
 };
 use bytes::Bytes;
-use std::{
-    collections::BTreeSet,
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// How many foreign records a commit goes past before it gives up as `Unavailable`.
 const MAX_LOST_RACES: usize = 64;
@@ -42,14 +38,13 @@ pub(super) enum IfFreed {
     Unknown,
 }
 
+/// What to commit, given the newest state. `dyn`: the machine around it is large, and there once.
+pub(super) type Plan<'a> = &'a mut (dyn FnMut(&State) -> Result<Vec<Edit>> + Send);
+
 impl Inner {
     /// Commits what `plan` makes of the newest state, and gives the record's place; nothing if it makes
     /// no edits. When it returns, the state has the record.
-    pub(super) async fn commit_record(
-        &self,
-        if_freed: IfFreed,
-        mut plan: impl FnMut(&State) -> Result<Vec<Edit>> + Send,
-    ) -> Result<Head> {
+    pub(super) async fn commit_record(&self, if_freed: IfFreed, plan: Plan<'_>) -> Result<Head> {
         // Records of one handle would only race each other.
         let _turn = self.alone(&self.committing).await;
         for lost in 0..MAX_LOST_RACES {
@@ -73,7 +68,7 @@ impl Inner {
             match self.log.put_record(record.seq, &bytes, &fence).await? {
                 Slot::Won(proof) => {
                     let head = next.version.head;
-                    self.adopt(next, Some(proof))?;
+                    self.adopt(next, Some(proof));
                     return Ok(head);
                 }
                 Slot::Lost(foreign) => self.meet(&before, record.seq, &foreign).await?,
@@ -119,20 +114,18 @@ impl Inner {
     /// Takes the next slot; its number if another call has it. `force`: takes `seq` even so.
     fn try_slot(&self, force: bool, seq: u64) -> Result<(Current, Taking<'_>), u64> {
         let now = self.runtime.monotonic();
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = current.state.version.head.seq + 1;
-        let free = current
-            .taking
-            .is_none_or(|(at, until)| at != next || now >= until);
-        if !(free || self.options.detached_tasks || (force && seq == next)) {
-            return Err(next);
-        }
-        current.taking = Some((next, now + LOOK_ON));
-        let taking = Taking {
-            inner: self,
-            seq: next,
-        };
-        Ok((current.clone(), taking))
+        let current = self.change(|current| {
+            let next = current.state.version.head.seq + 1;
+            let open = |(at, until)| at != next || now >= until;
+            let free = current.taking.is_none_or(open) || self.options.detached_tasks;
+            if !(free || force && seq == next) {
+                return Err(next);
+            }
+            current.taking = Some((next, now + LOOK_ON));
+            Ok(current.clone())
+        })?;
+        let seq = current.state.version.head.seq + 1;
+        Ok((current, Taking { inner: self, seq }))
     }
 
     fn next_record(&self, version: &Version, mut edits: Vec<Edit>) -> Record {
@@ -231,7 +224,7 @@ impl Inner {
         for found in &all {
             let current = self.current();
             if current.state.version.head == at {
-                self.adopt(Step::new(&current.state.version, found)?, None)?;
+                self.adopt(Step::new(&current.state.version, found)?, None);
             }
             at = Head {
                 seq: found.record.seq,
@@ -258,13 +251,13 @@ impl Inner {
             if version.head == here {
                 current.proof = proof;
             } else if version.head.seq > here.seq {
-                current.state = Arc::new(current.state.jumped(version, inline)?);
+                current.state = Arc::new(current.state.jumped(version, inline));
                 current.tail = tail;
                 current.claimed = Tail::default();
                 current.proof = proof;
             }
-            Ok(())
-        })
+        });
+        Ok(())
     }
 
     /// A foreign record was read from the slot after `before`. It counts if the position is fresh (F1)
@@ -276,31 +269,32 @@ impl Inner {
         let found = Found::decode(seq, bytes)?;
         let version = &before.state.version;
         if found.record.prev == version.head.digest {
-            return self.adopt(Step::new(version, &found)?, None);
+            self.adopt(Step::new(version, &found)?, None);
+            return Ok(());
         }
         self.jump(before).await
     }
 
     /// The state after a record, unless another call of this handle brought the state on meanwhile: it
     /// can only have applied the same record, and maybe more.
-    fn adopt(&self, step: Step, proof: Option<Moment>) -> Result<()> {
+    fn adopt(&self, step: Step, proof: Option<Moment>) {
         self.change(|current| {
             if current.state.version.head == step.after {
-                current.state = Arc::new(current.state.with_record(step.version, step.inline)?);
+                current.state = Arc::new(current.state.with_record(step.version, step.inline));
                 current.tail.records += 1;
                 current.tail.bytes += step.bytes;
                 current.proof = proof.unwrap_or(current.proof);
             }
-            Ok(())
-        })
+        });
     }
 
     /// The position was proved, if it still is the position.
     fn prove(&self, head: Head, proof: Moment) {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if current.state.version.head == head {
-            current.proof = proof;
-        }
+        self.change(|current| {
+            if current.state.version.head == head {
+                current.proof = proof;
+            }
+        });
     }
 }
 
@@ -312,9 +306,9 @@ struct Taking<'a> {
 
 impl Drop for Taking<'_> {
     fn drop(&mut self) {
-        let current = self.inner.current.lock();
-        let mut current = current.unwrap_or_else(PoisonError::into_inner);
-        current.taking = current.taking.filter(|(seq, _)| *seq != self.seq);
+        self.inner.change(|current| {
+            current.taking = current.taking.filter(|(seq, _)| *seq != self.seq);
+        });
     }
 }
 

@@ -117,7 +117,7 @@ impl Db {
         check_table_name(name)?;
         let schema = Arc::new(schema);
         self.inner
-            .commit_record(IfFreed::Replan, move |state| {
+            .commit_record(IfFreed::Replan, &mut |state| {
                 let version: &Version = &state.version;
                 if let Some((_, found)) = version.table(name) {
                     return match found.schema.difference(&schema) {
@@ -196,10 +196,7 @@ impl std::fmt::Debug for Db {
 
 impl Inner {
     fn current(&self) -> Current {
-        self.current
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.change(|current| current.clone())
     }
 
     fn state(&self) -> Arc<State> {
@@ -207,16 +204,15 @@ impl Inner {
     }
 
     /// Changes what is current. `change` is pure and quick: it runs under the lock.
-    fn change<T>(&self, change: impl FnOnce(&mut Current) -> Result<T>) -> Result<T> {
-        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        change(&mut current)
+    fn change<T>(&self, change: impl FnOnce(&mut Current) -> T) -> T {
+        change(&mut self.current.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Swaps the state.
-    fn change_state(&self, change: impl FnOnce(&State) -> Result<State>) -> Result<Arc<State>> {
+    fn change_state(&self, change: impl FnOnce(&State) -> State) -> Arc<State> {
         self.change(|current| {
-            current.state = Arc::new(change(&current.state)?);
-            Ok(current.state.clone())
+            current.state = Arc::new(change(&current.state));
+            current.state.clone()
         })
     }
 

@@ -53,7 +53,7 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
     } = store.load().await?;
     let inline = all_inline_rows(&version)?;
     let version = Arc::new(version);
-    let mut state = State::new(version.clone()).with_record(version, inline)?;
+    let mut state = State::new(version.clone()).with_record(version, inline);
     let runtime = StoreTime::new(env.runtime, data.clone());
     let wal = match &wal_counted {
         None => None,
@@ -134,7 +134,7 @@ fn replay_commit(state: &State, commit: Commit) -> Result<State> {
             sorted_rows(&table.schema, kind, &batches, stamp)?,
         ));
     }
-    state.with_pending(rows, commit.session, commit.last, stamp)
+    Ok(state.with_pending(rows, commit.session, commit.last, stamp))
 }
 
 fn check_database(state: &State, replayed: &Replayed) -> Result<()> {

@@ -176,12 +176,15 @@ impl Scan {
     /// `Expired` if the scan took longer than the grace time and gc took what it reads.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
         self.table.inner().check_open()?;
-        let batch = match self.run.next().await {
-            Err(e) if is_missing(&e) => {
-                self.start_anew(e).await?;
-                self.run.next().await?
+        let mut again = true;
+        let batch = loop {
+            match self.run.next().await {
+                Err(e) if again && is_missing(&e) => {
+                    again = false;
+                    self.start_anew(e).await?;
+                }
+                read => break read?,
             }
-            other => other?,
         };
         self.given = true;
         Ok(batch)

@@ -86,8 +86,9 @@ impl Table {
         key: &RecordBatch,
         select: Option<&[&str]>,
     ) -> Result<Option<RecordBatch>> {
-        let table = self.state()?;
-        let schema = &table.entry.schema;
+        let mut table = self.state()?;
+        let schema = table.entry.schema.clone();
+        let schema = &schema;
         let key = intake::read_batch(key, schema, Mode::Delete, &self.limits())?;
         if key.num_rows() != 1 {
             return Err(Error::invalid(format!(
@@ -99,12 +100,15 @@ impl Table {
         let columns = select_columns(schema, select)?;
         let readers = &self.inner.readers;
         let encoded = encoded.get(0);
-        let found = match point::get(&table, readers, encoded, &columns, i64::MAX).await {
-            Err(e) if is_missing(&e) => {
-                let table = self.inner.after_missing(&table, e).await?;
-                point::get(&table, readers, encoded, &columns, i64::MAX).await?
+        let mut again = true;
+        let found = loop {
+            match point::get(&table, readers, encoded, &columns, i64::MAX).await {
+                Err(e) if again && is_missing(&e) => {
+                    again = false;
+                    table = self.inner.after_missing(&table, e).await?;
+                }
+                read => break read?,
             }
-            other => other?,
         };
         found
             .map(|batch| to_user(schema, &columns, &batch))
