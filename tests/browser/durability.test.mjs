@@ -6,7 +6,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 import { model } from "../support/batches.mjs";
 import { fresh, places } from "./support/buckets.mjs";
-import { launch, openPage, profile, quit, ready, sharedBrowser } from "./support/chromium.mjs";
+import { openPage, profile, quit, ready, sharedBrowser, startOn } from "./support/chromium.mjs";
 import { serve } from "./support/server.mjs";
 
 const start = sharedBrowser();
@@ -127,10 +127,10 @@ test("rows of sstables and of the WAL survive a restart of the browser", async (
   const server = await serve(t);
   const path = profile();
   const all = places.flatMap(({ s3 }) => databases(variants.slice(0, 2), s3));
-  let context = await launch(path);
+  let context = await startOn(path);
   t.after(() => quit(context, path));
   await write(await openPage(context, server.origin), all, { from: 0, to: 9, flushAfter: [3, 6] });
   await context.close();
-  context = await launch(path);
+  context = await startOn(path);
   await expectRows(await openPage(context, server.origin), all, 9);
 });

@@ -7,7 +7,7 @@ import { test } from "node:test";
 import { random } from "../node/support/process.mjs";
 import { batchRows } from "../support/batches.mjs";
 import { fresh, places } from "./support/buckets.mjs";
-import { launch, openPage, profile, quit } from "./support/chromium.mjs";
+import { openPage, profile, quit, startOn } from "./support/chromium.mjs";
 import { serve } from "./support/server.mjs";
 
 const rows = 50;
@@ -49,7 +49,7 @@ for (const { place, s3, victim, kills } of cases) {
     const database = { name: fresh("kill"), s3, options };
     const next = random();
     const seen = { renderer: 0, browser: 0, flushing: 0, unheard: 0 };
-    let context = await launch(path);
+    let context = await startOn(path);
     t.after(() => quit(context, path));
     let acknowledged = -1;
     let batches = 0;
@@ -79,7 +79,7 @@ for (const { place, s3, victim, kills } of cases) {
       acknowledged = Math.max(acknowledged, last[0]);
       if (last[1] > 0) seen.flushing += 1;
       if (victim === "renderer") await page.close();
-      else context = await launch(path);
+      else context = await startOn(path);
     }
     console.log(
       `${kills * times} kills (${seen[victim]} processes), ${seen.flushing} of them in a flush, ${batches} batches; ` +

@@ -16,8 +16,16 @@ export function profile() {
   return mkdtempSync(join(tmpdir(), "lakeshore-chromium-"));
 }
 
+/** Starts the browser on a new profile; after the test it is ended. */
+export async function launch(t) {
+  const path = profile();
+  const context = await startOn(path);
+  t.after(() => quit(context, path));
+  return context;
+}
+
 /** Starts the browser on a profile. */
-export function launch(path) {
+export function startOn(path) {
   return chromium.launchPersistentContext(path, { executablePath, args, headless: true });
 }
 
@@ -35,7 +43,7 @@ export async function quit(context, path) {
 export function sharedBrowser() {
   const path = profile();
   let context;
-  before(async () => void (context = await launch(path)));
+  before(async () => void (context = await startOn(path)));
   after(() => quit(context, path));
   return async (t, options) => {
     const server = await serve(t, options);
