@@ -354,6 +354,27 @@ async fn what_a_dead_writer_left_is_removed_and_a_living_ones_is_not() {
 }
 
 #[wasm_bindgen_test]
+async fn what_is_being_read_can_be_replaced_and_deleted_here_and_by_others() {
+    let name = fresh();
+    let (reader, other) = (store(&name), store(&name));
+    for body in ["one", "second"] {
+        reader.put("x", Bytes::from(body)).await.unwrap();
+        let tail = reader.get_suffix("x", 2).await.unwrap().unwrap();
+        assert_eq!(tail.0, body[body.len() - 2..]);
+        assert_eq!(tail.1, body.len() as u64);
+    }
+    // The other waits until the reader's handle is closed.
+    other.put("x", Bytes::from("the third")).await.unwrap();
+    let part = reader.get_range("x", 4..9).await.unwrap().unwrap();
+    assert_eq!(part, "third");
+    let kept = other.get_range("x", 0..3).await.unwrap().unwrap();
+    assert_eq!(kept, "the");
+    reader.delete("x").await.unwrap();
+    assert_eq!(reader.get_range("x", 0..1).await.unwrap(), None);
+    assert_eq!(other.get("x").await.unwrap(), None);
+}
+
+#[wasm_bindgen_test]
 async fn an_evicted_store_says_so_and_does_not_begin_anew() {
     let name = fresh();
     let opfs = store(&name);

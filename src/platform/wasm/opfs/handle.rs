@@ -13,7 +13,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 use std::time::Duration;
-use wasm_bindgen::JsCast;
+use wasm_bindgen::{JsCast, JsValue};
 
 /// How long to wait for a handle that another worker holds: that of a page just reloaded ends late.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -39,7 +39,7 @@ impl Handle {
         let start = runtime.monotonic();
         let mut pause = Duration::from_millis(2);
         let access: Access = loop {
-            let thrown = match settled(file.access()).await {
+            let thrown = match settled(file.access(&JsValue::UNDEFINED)).await {
                 Ok(access) => break access.unchecked_into(),
                 Err(thrown) => thrown,
             };
@@ -89,7 +89,7 @@ impl Handle {
         Error::new(ErrorKind::Unavailable, format!("{place}: {key}: {what}"))
     }
 
-    fn thrown(&mut self, thrown: &wasm_bindgen::JsValue) -> Error {
+    fn thrown(&mut self, thrown: &JsValue) -> Error {
         self.failed = true;
         let place = format!("{}: {}", self.place, self.key);
         super::super::host_error::host_error(&place, thrown)

@@ -2,19 +2,21 @@
 //!
 //! For dedicated workers: only they have sync access handles, without which an append would copy
 //! the whole file. WAL segments are append files, one handle held open each (`handle.rs`); objects
-//! are temporary files that move to their name (`object.rs`); Web Locks exclude other tabs and
-//! workers (`lock.rs`). A flush is as durable as the browser makes it, and unless it was persuaded
+//! are temporary files that move to their name (`object.rs`) and are read by shared handles where the
+//! browser has them (`read.rs`); Web Locks exclude other tabs and workers (`lock.rs`). A flush is as durable as the browser makes it, and unless it was persuaded
 //! to persist them (`navigator.storage.persist()`), it may evict the data of origins not used lately.
 
 mod handle;
 mod lock;
 mod object;
+mod read;
 mod sys;
 mod tree;
 
 use self::{
     handle::Handle,
     lock::{Guard, Lock, Locks},
+    read::Readers,
     sys::{FileHandle, Held},
     tree::Tree,
 };
@@ -39,6 +41,7 @@ struct Inner {
     tree: Tree,
     locks: Locks,
     held: Held,
+    readers: Readers,
     runtime: Arc<WasmRuntime>,
     /// Our id in the names of temporary files, with the lock that says we live.
     owner: OnceCell<(String, Lock)>,
@@ -84,6 +87,7 @@ impl Opfs {
             tree: Tree::new(storage, name, persist),
             locks,
             held,
+            readers: Readers::new(),
             runtime: WasmRuntime::new()?,
             owner: OnceCell::new(),
             temporaries: Cell::new(0),
@@ -165,7 +169,7 @@ impl Storage for Opfs {
                     Err(ends_early(key, &range, size))
                 }
             };
-            let read = self.inner.read(key, pick).await?;
+            let read = self.inner.read_part(key, pick).await?;
             Ok(read.map(|(bytes, _)| bytes))
         })
     }
@@ -178,7 +182,7 @@ impl Storage for Opfs {
         local(async move {
             check_key(key)?;
             let pick = |size: u64| Ok(size.saturating_sub(length)..size);
-            self.inner.read(key, pick).await
+            self.inner.read_part(key, pick).await
         })
     }
 
@@ -218,7 +222,7 @@ impl Storage for Opfs {
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<()>> {
         local(async move {
             check_key(key)?;
-            self.inner.tree.remove(key).await
+            self.inner.delete(key).await
         })
     }
 

@@ -1,4 +1,4 @@
-//! Objects: read from snapshots, written as temporary files that move to their name.
+//! Objects: written as temporary files that move to their name.
 //!
 //! Invariants: an object appears whole or not at all, because it is flushed and closed before the
 //! browser moves it, in one step, over what bore the name; a temporary file belongs to the store
@@ -8,8 +8,8 @@
 use super::{
     Inner,
     handle::Handle,
-    sys::{Directory, FileHandle, Snapshot, file_method, is_named, settled},
-    tree::{size, split},
+    sys::{Directory, FileHandle, class_has, is_named, settled},
+    tree::{is_absent, split},
 };
 use crate::{
     env::{BoxFuture, ObjectWriter, PutOutcome, Runtime},
@@ -17,66 +17,14 @@ use crate::{
     platform::key::TEMPORARY,
 };
 use bytes::Bytes;
-use js_sys::Uint8Array;
 use send_wrapper::SendWrapper;
-use std::{ops::Range, rc::Rc, time::Duration};
-use wasm_bindgen::JsCast;
+use std::{rc::Rc, time::Duration};
+use wasm_bindgen::JsValue;
 
-/// How often to read anew what was replaced under our hands.
-const READS: u32 = 10;
+/// How long to wait until nobody reads what is to be replaced.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 impl Inner {
-    /// Reads the range that `pick` chooses, given the size.
-    pub(super) async fn read(
-        &self,
-        key: &str,
-        pick: impl Fn(u64) -> Result<Range<u64>>,
-    ) -> Result<Option<(Bytes, u64)>> {
-        let mut attempt = 0;
-        loop {
-            let Some(file) = self.tree.file(key).await? else {
-                return Ok(None);
-            };
-            let thrown = match settled(file.snapshot()).await {
-                Err(thrown) => thrown,
-                Ok(snapshot) => {
-                    let snapshot: Snapshot = snapshot.unchecked_into();
-                    let size = size(&snapshot)?;
-                    let range = pick(size)?;
-                    let wanted = range.end - range.start;
-                    if wanted == 0 {
-                        return Ok(Some((Bytes::new(), size)));
-                    }
-                    let part = snapshot.slice(range.start as f64, range.end as f64);
-                    let part = part.map_err(|thrown| self.tree.failed(key, &thrown))?;
-                    match settled(part.bytes()).await {
-                        Err(thrown) => thrown,
-                        Ok(buffer) => {
-                            let bytes = Uint8Array::new(&buffer).to_vec();
-                            if bytes.len() as u64 == wanted {
-                                return Ok(Some((bytes.into(), size)));
-                            }
-                            let place = self.tree.place();
-                            return Err(Error::corrupt(format!(
-                                "{place}: object {key}: {} bytes came where {wanted} were asked for",
-                                bytes.len()
-                            )));
-                        }
-                    }
-                }
-            };
-            // Replaced or deleted meanwhile.
-            let moved = ["NotFoundError", "NotReadableError"];
-            if attempt == READS || !moved.iter().any(|name| is_named(&thrown, name)) {
-                return Err(self.tree.failed(key, &thrown));
-            }
-            self.runtime
-                .sleep(Duration::from_millis(attempt.into()))
-                .await;
-            attempt += 1;
-        }
-    }
-
     /// The id that this store's temporary files bear; the first call removes leftovers.
     async fn owner(&self) -> Result<&str> {
         let make = async || {
@@ -100,7 +48,7 @@ impl Inner {
             let lock = self.lock_name("tmp", owner);
             if !living.iter().any(|(held, _)| *held == lock) {
                 // Best effort: the next store will try again.
-                let _ = self.tree.remove(&name).await;
+                let _ = self.delete(&name).await;
             }
         }
         Ok(())
@@ -108,7 +56,7 @@ impl Inner {
 
     /// A new temporary file, open.
     async fn temporary(self: &Rc<Self>) -> Result<Temporary> {
-        if !file_method("move") {
+        if !class_has("FileSystemFileHandle", "move") {
             return Err(Error::unsupported(
                 "opfs() cannot keep objects in this browser, which has no FileSystemFileHandle.move: \
                  use it for `wal` only, or update the browser",
@@ -128,6 +76,44 @@ impl Inner {
         };
         temporary.handle = Some(self.open(&temporary.file, &temporary.name).await?);
         Ok(temporary)
+    }
+
+    /// Does `action` to the file `key`, which must not be open: ours are closed, others' waited for.
+    async fn undisturbed(
+        &self,
+        key: &str,
+        action: impl AsyncFn() -> Result<JsValue, JsValue>,
+    ) -> Result<JsValue, JsValue> {
+        let start = self.runtime.monotonic();
+        loop {
+            self.readers.forget(key);
+            match action().await {
+                Err(thrown)
+                    if is_named(&thrown, "NoModificationAllowedError")
+                        && self.runtime.monotonic().saturating_sub(start) < PATIENCE =>
+                {
+                    self.runtime.sleep(Duration::from_millis(50)).await;
+                }
+                done => return done,
+            }
+        }
+    }
+
+    pub(super) async fn delete(&self, key: &str) -> Result<()> {
+        let (path, name) = split(key);
+        // Looked for first: an empty directory would be removed as well.
+        if self.tree.file(key).await?.is_none() {
+            return Ok(());
+        }
+        let Some(directory) = self.tree.directory(path, false).await? else {
+            return Ok(());
+        };
+        let act = async || settled(directory.remove(name)).await;
+        match self.undisturbed(key, act).await {
+            Ok(_) => Ok(()),
+            Err(thrown) if is_absent(&thrown) => Ok(()),
+            Err(thrown) => Err(self.tree.failed(key, &thrown)),
+        }
     }
 
     async fn write_temporary(self: &Rc<Self>, body: &[u8]) -> Result<Temporary> {
@@ -201,8 +187,11 @@ impl Temporary {
 
     async fn move_to(mut self, key: &str) -> Result<()> {
         let (path, name) = split(key);
-        let file = &self.file;
-        let act = async |directory: Directory| settled(file.move_to(&directory, name)).await;
+        let (inner, file) = (&self.inner, &self.file);
+        let act = async |directory: Directory| {
+            let act = async || settled(file.move_to(&directory, name)).await;
+            inner.undisturbed(key, act).await
+        };
         let moved = self.inner.tree.within(path, act).await;
         if let Err(error) = moved {
             // `Busy` is for locks: whoever has this file open will close it.
@@ -210,10 +199,8 @@ impl Temporary {
                 ErrorKind::Busy => ErrorKind::Unavailable,
                 kind => kind,
             };
-            return Err(Error::new(
-                kind,
-                format!("writing {key}: {}", error.message()),
-            ));
+            let message = format!("writing {key}: {}", error.message());
+            return Err(Error::new(kind, message));
         }
         self.done = true;
         Ok(())
@@ -227,7 +214,7 @@ impl Drop for Temporary {
             let (inner, name) = (self.inner.clone(), std::mem::take(&mut self.name));
             // Best effort: if the worker ends before, it is a leftover.
             wasm_bindgen_futures::spawn_local(async move {
-                let _ = inner.tree.remove(&name).await;
+                let _ = inner.delete(&name).await;
             });
         }
     }

@@ -50,7 +50,7 @@ extern "C" {
     #[wasm_bindgen(method, catch, js_name = getFile)]
     pub(super) fn snapshot(this: &FileHandle) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch, js_name = createSyncAccessHandle)]
-    pub(super) fn access(this: &FileHandle) -> Result<Promise, JsValue>;
+    pub(super) fn access(this: &FileHandle, options: &JsValue) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch, js_name = move)]
     pub(super) fn move_to(
         this: &FileHandle,
@@ -63,6 +63,8 @@ extern "C" {
     pub(super) type Access;
     #[wasm_bindgen(method, catch)]
     pub(super) fn write(this: &Access, bytes: &[u8], options: &JsValue) -> Result<f64, JsValue>;
+    #[wasm_bindgen(method, catch)]
+    pub(super) fn read(this: &Access, into: &mut [u8], options: &JsValue) -> Result<f64, JsValue>;
     #[wasm_bindgen(method, catch)]
     pub(super) fn flush(this: &Access) -> Result<(), JsValue>;
     #[wasm_bindgen(method, catch, js_name = getSize)]
@@ -124,7 +126,7 @@ pub(super) fn find() -> Result<(StorageManager, LockManager)> {
              on pages served over https or from localhost",
         ));
     };
-    if !file_method("createSyncAccessHandle") {
+    if !class_has("FileSystemFileHandle", "createSyncAccessHandle") {
         return Err(Error::unsupported(
             "opfs() needs sync access handles, which browsers give to dedicated workers only: open \
              the database by the package's browser entry, which runs the engine in one, or from a \
@@ -134,9 +136,9 @@ pub(super) fn find() -> Result<(StorageManager, LockManager)> {
     Ok((storage.unchecked_into(), locks.unchecked_into()))
 }
 
-/// Whether files have that method here.
-pub(super) fn file_method(name: &str) -> bool {
-    let class = property(&js_sys::global(), "FileSystemFileHandle");
+/// Whether objects of that class have that member here.
+pub(super) fn class_has(class: &str, name: &str) -> bool {
+    let class = property(&js_sys::global(), class);
     let prototype = class.and_then(|class| property(&class, "prototype"));
     prototype.is_some_and(|prototype| Reflect::has(&prototype, &name.into()).unwrap_or(false))
 }

@@ -52,7 +52,7 @@ fn create(create: bool) -> JsValue {
 }
 
 /// Whether `thrown` says that there is nothing of the kind asked for.
-fn is_absent(thrown: &JsValue) -> bool {
+pub(super) fn is_absent(thrown: &JsValue) -> bool {
     is_named(thrown, "NotFoundError") || is_named(thrown, "TypeMismatchError")
 }
 
@@ -200,23 +200,6 @@ impl Tree {
         let (path, name) = split(key);
         let make = async |directory: Directory| settled(directory.file(name, &create(true))).await;
         Ok(self.within(path, make).await?.unchecked_into())
-    }
-
-    /// Deletes the file `key`; one that is not there is no error.
-    pub(super) async fn remove(&self, key: &str) -> Result<()> {
-        // Looked for first: an empty directory would be removed as well.
-        if self.file(key).await?.is_none() {
-            return Ok(());
-        }
-        let (path, name) = split(key);
-        let Some(directory) = self.directory(path, false).await? else {
-            return Ok(());
-        };
-        match settled(directory.remove(name)).await {
-            Ok(_) => Ok(()),
-            Err(thrown) if is_absent(&thrown) => Ok(()),
-            Err(thrown) => Err(self.failed(key, &thrown)),
-        }
     }
 
     async fn entries(&self, directory: &Directory, path: &str) -> Result<Vec<Entry>> {
