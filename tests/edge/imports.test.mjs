@@ -3,8 +3,8 @@
 
 import assert from "node:assert/strict";
 import { execFile, spawn } from "node:child_process";
-import { readFileSync, statSync } from "node:fs";
-import { dirname, join } from "node:path";
+import { readFileSync, rmSync, statSync } from "node:fs";
+import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { files } from "../../scripts/lib.mjs";
@@ -37,6 +37,16 @@ test("Node", async () => {
 test("Deno, with network access and read access to the package only", async () => {
   const dir = await project({ "main.mjs": printing(place(store)) }, ["user.mjs"]);
   assert.deepEqual(result(await runDeno(dir, "main.mjs")), wanted);
+});
+
+test("Deno, from an address: the module is fetched from there, too", async (t) => {
+  const dir = await project({}, ["user.mjs"]);
+  const origin = await serveFolder(t, join(dir, "node_modules", "lakeshore"));
+  const imports = JSON.stringify({ imports: { lakeshore: `${origin}js/dist/deno.js` } });
+  const elsewhere = await project({ "deno.json": imports, "main.mjs": printing(place(store)) }, ["user.mjs"]);
+  rmSync(join(elsewhere, "node_modules"), { recursive: true });
+  const more = [`--allow-import=${new URL(origin).host}`];
+  assert.deepEqual(result(await runDeno(elsewhere, "main.mjs", "", more)), wanted);
 });
 
 test("Bun", async () => {

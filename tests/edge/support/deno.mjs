@@ -34,13 +34,13 @@ export async function deno(actions) {
   };
 }
 
-/** Runs a script of a project with network access, and read access to the package only. */
-export function runDeno(dir, name, input = "") {
+/** Runs a script of a project with network access, and read access to the package only; `more` are further options. */
+export function runDeno(dir, name, input = "", more = []) {
   const env = { PATH: process.env.PATH, HOME: dir, DENO_DIR: join(dir, ".deno"), DENO_NO_UPDATE_CHECK: "1" };
   const read = `--allow-read=${join(dir, "node_modules", "lakeshore")}`;
-  const args = ["run", "--no-prompt", "--quiet", "--node-modules-dir=manual", "--allow-net", read, name];
+  const flags = ["--no-prompt", "--quiet", "--node-modules-dir=manual", "--allow-net", read, ...more];
   return new Promise((resolve, reject) => {
-    const child = spawn(tool("deno"), args, { cwd: dir, env });
+    const child = spawn(tool("deno"), ["run", ...flags, name], { cwd: dir, env });
     let output = "";
     let errors = "";
     child.stdout.on("data", (chunk) => (output += chunk));

@@ -16,7 +16,10 @@ process.on("exit", () => {
 });
 let tarball;
 
-/** Makes a project; it is removed when the process ends, after whatever runs in it. `actions` are names of files in tests/edge/actions. */
+/**
+ * Makes a project; it is removed when the process ends, after whatever runs in it. `actions` are names of files in
+ * tests/edge/actions.
+ */
 export async function project(files = {}, actions = []) {
   const dir = realpathSync(mkdtempSync(join(tmpdir(), "lakeshore-project-")));
   temporary.push(dir);
