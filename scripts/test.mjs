@@ -34,7 +34,11 @@ const steps = [
   ["clippy wasm32 js", () => clippyJs()],
   ["s3 server", () => startServers()],
   ["rust tests", () => cargo("test", "-q", "--", "--show-output"), countRust],
-  ["rust tests that stop the s3 server", () => cargo("test", "-q", "--test", "s3", "--", "--ignored"), countRust],
+  [
+    "rust tests that stop the s3 server",
+    () => cargo("test", "-q", "--test", "s3", "--", "--ignored"),
+    countRust,
+  ],
   ["rust tests on wasm32", () => testWasm(), countRust],
   ["wasm-pack in Chrome", () => testBrowser("chrome", env), countRust],
   ["build", () => build()],

@@ -176,7 +176,11 @@ test("the option fetch is what is called", { skip }, async () => {
 test("what the store refuses has its code, and no message tells a secret", { skip }, async () => {
   const secret = "wrong/Secret+hunter2";
   for (const [change, code, word] of [
-    [{ credentials: { ...keys, secretAccessKey: secret } }, "Denied", /secret access key|credentials are wrong/],
+    [
+      { credentials: { ...keys, secretAccessKey: secret } },
+      "Denied",
+      /secret access key|credentials are wrong/,
+    ],
     [{ credentials: { ...keys, sessionToken: "hunter2hunter2" } }, "Denied", /./],
     [{ bucket: "there-is-no-such-bucket" }, "Invalid", /there-is-no-such-bucket/],
     [{ endpoint: "http://127.0.0.1:1", retries: 1 }, "Unavailable", /ECONNREFUSED|fetch/],
@@ -217,8 +221,8 @@ test(
     assert.equal(await took(db), 1, "small commit");
     await db.flush();
     assert.equal(await took(db), 2, "flush");
-  await db.refresh();
-  assert.equal(await took(db), 1, "refresh");
+    await db.refresh();
+    assert.equal(await took(db), 1, "refresh");
     await db.checkpoint();
     await db.close();
     await proxy.reset();
