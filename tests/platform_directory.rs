@@ -230,7 +230,7 @@ fn the_runtime_works_from_threads_outside_of_tokio() {
     assert!((2024..2200).contains(&year), "{year}");
 }
 
-/// `js/src/host/node.ts` in a Node process that runs `script` with `store` and `say`.
+/// `js/src/host/node.ts` and what it imports in a Node process that runs `script` with `store` and `say`.
 fn node(root: &Path, script: &str) -> Option<(Child, BufReader<ChildStdout>)> {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
     if !home.join("node_modules/typescript").exists() {
@@ -238,13 +238,22 @@ fn node(root: &Path, script: &str) -> Option<(Child, BufReader<ChildStdout>)> {
         return None;
     }
     let load = format!(
-        r#"const require = process.getBuiltinModule("module").createRequire({home:?} + "/");
-        const source = require("fs").readFileSync("js/src/host/node.ts", "utf8");
+        r#"const path = require("path");
+        const typescript = require({home:?} + "/node_modules/typescript");
         const compilerOptions = {{ module: "commonjs", target: "es2022" }};
-        const code = require("typescript").transpileModule(source, {{ compilerOptions }}).outputText;
-        const module_ = {{ exports: {{}} }};
-        new Function("require", "module", "exports", code)(require, module_, module_.exports);
-        const store = module_.exports.nodeDirectory({root:?});
+        const loaded = new Map();
+        const load = (file) => {{
+            if (loaded.has(file)) return loaded.get(file).exports;
+            const module_ = {{ exports: {{}} }};
+            loaded.set(file, module_);
+            const source = require("fs").readFileSync(file, "utf8");
+            const code = typescript.transpileModule(source, {{ compilerOptions }}).outputText;
+            const beside = (name) => path.join(path.dirname(file), name.replace(/\.js$/, ".ts"));
+            const import_ = (name) => (name.startsWith(".") ? load(beside(name)) : require(name));
+            new Function("require", "module", "exports", code)(import_, module_, module_.exports);
+            return module_.exports;
+        }};
+        const store = load({home:?} + "/js/src/host/node.ts").nodeDirectory({root:?});
         const say = (text) => process.stdout.write(text + "\n");
         (async () => {{ {script} }})();"#
     );
