@@ -230,6 +230,9 @@ fn the_runtime_works_from_threads_outside_of_tokio() {
     assert!((2024..2200).contains(&year), "{year}");
 }
 
+/// Loads a TypeScript module in Node.
+const TYPESCRIPT: &str = include_str!("support/typescript.js");
+
 /// `js/src/host/node.ts` and what it imports in a Node process that runs `script` with `store` and `say`.
 fn node(root: &Path, script: &str) -> Option<(Child, BufReader<ChildStdout>)> {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
@@ -238,22 +241,8 @@ fn node(root: &Path, script: &str) -> Option<(Child, BufReader<ChildStdout>)> {
         return None;
     }
     let load = format!(
-        r#"const path = require("path");
-        const typescript = require({home:?} + "/node_modules/typescript");
-        const compilerOptions = {{ module: "commonjs", target: "es2022" }};
-        const loaded = new Map();
-        const load = (file) => {{
-            if (loaded.has(file)) return loaded.get(file).exports;
-            const module_ = {{ exports: {{}} }};
-            loaded.set(file, module_);
-            const source = require("fs").readFileSync(file, "utf8");
-            const code = typescript.transpileModule(source, {{ compilerOptions }}).outputText;
-            const beside = (name) => path.join(path.dirname(file), name.replace(/\.js$/, ".ts"));
-            const import_ = (name) => (name.startsWith(".") ? load(beside(name)) : require(name));
-            new Function("require", "module", "exports", code)(import_, module_, module_.exports);
-            return module_.exports;
-        }};
-        const store = load({home:?} + "/js/src/host/node.ts").nodeDirectory({root:?});
+        r#"const load = {TYPESCRIPT}
+        const store = load({home:?}, "js/src/host/node.ts").nodeDirectory({root:?});
         const say = (text) => process.stdout.write(text + "\n");
         (async () => {{ {script} }})();"#
     );

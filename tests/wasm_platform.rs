@@ -44,17 +44,14 @@ fn with(host: JsValue, method: &str, source: &str) -> Arc<Host> {
 fn node_directory() -> Arc<Host> {
     let make = format!(
         r#"() => {{
-            const require = process.getBuiltinModule("module").createRequire({manifest:?} + "/");
-            const fs = require("fs");
-            const source = fs.readFileSync({manifest:?} + "/js/src/host/node.ts", "utf8");
-            const compilerOptions = {{ module: "commonjs", target: "es2022" }};
-            const {{ outputText }} = require("typescript").transpileModule(source, {{ compilerOptions }});
-            const module = {{ exports: {{}} }};
-            new Function("require", "module", "exports", outputText)(require, module, module.exports);
-            const root = fs.mkdtempSync(require("os").tmpdir() + "/lakeshore-");
+            const load = {typescript}
+            const {{ nodeDirectory }} = load({manifest:?}, "js/src/host/node.ts");
+            const fs = process.getBuiltinModule("fs");
+            const root = fs.mkdtempSync(process.getBuiltinModule("os").tmpdir() + "/lakeshore-");
             process.on("exit", () => fs.rmSync(root, {{ recursive: true, force: true }}));
-            return module.exports.nodeDirectory(root + "/not/yet/there");
+            return nodeDirectory(root + "/not/yet/there");
         }}"#,
+        typescript = include_str!("support/typescript.js"),
         manifest = env!("CARGO_MANIFEST_DIR")
     );
     let make = eval(&make).unchecked_into::<Function>();
