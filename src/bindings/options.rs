@@ -78,6 +78,15 @@ fn set(options: &mut Options, name: &str, value: JsValue) -> Result<()> {
     Ok(())
 }
 
+/// A whole number in `object`, if it is there: an option of a call.
+pub(super) fn whole(object: &JsValue, name: &str) -> Result<Option<u64>> {
+    let value = get(object, name);
+    match value.is_undefined() {
+        true => Ok(None),
+        false => Reader { name, value }.whole().map(Some),
+    }
+}
+
 struct Reader<'a> {
     name: &'a str,
     value: JsValue,
@@ -102,10 +111,14 @@ impl Reader<'_> {
 
     /// Whole numbers above what a `usize` holds are as good as no bound.
     fn count(self) -> Result<usize> {
+        Ok(usize::try_from(self.whole()?).unwrap_or(usize::MAX))
+    }
+
+    fn whole(self) -> Result<u64> {
         let (name, takes) = (self.name, "a whole number, at least 0");
         let number = self.number(takes)?;
         match number.fract() == 0.0 {
-            true => Ok(number as usize),
+            true => Ok(number as u64),
             false => Err(Error::invalid(format!(
                 "option {name} is {number}: it takes {takes}"
             ))),

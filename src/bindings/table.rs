@@ -3,6 +3,7 @@
 use super::{
     columns::{batch_from_js, batch_to_js},
     error::{get, promise, set, to_js},
+    options::whole,
     predicate,
     scan::JsScan,
     types,
@@ -152,11 +153,11 @@ impl JsTable {
         if let Some(key) = self.bound(get(spec, "to"))? {
             builder = builder.to(Bound::Excluded(key));
         }
-        if let Some(limit) = get(spec, "limit").as_f64() {
-            builder = builder.limit(limit as u64);
+        if let Some(limit) = whole(spec, "limit")? {
+            builder = builder.limit(limit);
         }
-        if let Some(rows) = get(spec, "batchRows").as_f64() {
-            builder = builder.batch_rows(rows as usize);
+        if let Some(rows) = whole(spec, "batchRows")? {
+            builder = builder.batch_rows(usize::try_from(rows).unwrap_or(usize::MAX));
         }
         let reverse = get(spec, "reverse").is_truthy();
         Ok(JsScan::new(builder.reverse(reverse).stream()?))
