@@ -27,7 +27,7 @@ const nodeTest = (folder, ...options) =>
   run(process.execPath, ["--test", ...options, ...testsIn(folder)], { env });
 
 const steps = [
-  ["rust format", () => cargo("fmt", "--check")],
+  ["rust format", () => rustFormat()],
   ["typescript format", () => npx("prettier/bin/prettier.cjs", "--check", ...formatted)],
   ["clippy native", () => clippyNative()],
   ["clippy wasm32", () => cargo("clippy", "-q", "--lib", "--target", wasmTarget, "--", "-D", "warnings")],
@@ -46,6 +46,7 @@ const steps = [
   ["typescript in a page", () => npx("typescript/bin/tsc", "-p", "tests/browser/tsconfig.json")],
   ["node tests", () => nodeTest("node"), countNode],
   ["browser tests", () => nodeTest("browser", "--test-timeout=180000"), countNode],
+  ["rust example", () => rustExample()],
   ["edge tests", () => nodeTest("edge", "--test-timeout=180000"), countNode],
   ["quickstart", () => run(process.execPath, ["examples/quickstart.mjs"])],
 ];
@@ -67,6 +68,21 @@ const formatted = [
 async function startServers() {
   servers = await startTestServers();
   Object.assign(env, servers.environment);
+}
+
+/** Crates of examples/ are no part of ours. */
+const exampleManifest = ["--manifest-path", join("examples", "rust-wasm", "Cargo.toml")];
+
+async function rustFormat() {
+  await cargo("fmt", "--check");
+  await cargo("fmt", "--check", ...exampleManifest);
+}
+
+/** tests/edge/examples.test.mjs runs it. */
+async function rustExample() {
+  const options = ["-q", "--locked", "--target", wasmTarget, ...exampleManifest];
+  await cargo("clippy", ...options, "--", "-D", "warnings");
+  await cargo("build", ...options);
 }
 
 /** Tests may unwrap, panic and read clocks, in their helpers, too; the crate may not. */

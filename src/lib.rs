@@ -57,3 +57,8 @@ pub use db::{Committed, Db, Scan, ScanBuilder, Stats, Table, TableStats};
 pub use env::{Env, Requests};
 pub use error::{Error, ErrorKind, Result};
 pub use options::{Options, SyncPolicy};
+
+/// So that README.md's Rust is compiled and run.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

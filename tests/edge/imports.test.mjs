@@ -2,17 +2,18 @@
 // ingest and scan. In browsers under a Content-Security-Policy that allows no more than WebAssembly.
 
 import assert from "node:assert/strict";
-import { execFile, spawn } from "node:child_process";
+import { execFile } from "node:child_process";
 import { readFileSync, rmSync, statSync } from "node:fs";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { files } from "../../scripts/lib.mjs";
-import { launch } from "../browser/support/chromium.mjs";
 import { runDeno } from "./support/deno.mjs";
+import { visit } from "./support/page.mjs";
 import { compatibilityDate, lasting, project, tool } from "./support/project.mjs";
 import { place, server } from "./support/s3.mjs";
 import { serveFolder } from "./support/static.mjs";
+import { wrangler, wranglerDev } from "./support/wrangler.mjs";
 
 const execute = promisify(execFile);
 const t = lasting();
@@ -46,7 +47,7 @@ test("Deno, from an address: the module is fetched from there, too", async (t) =
   const elsewhere = await project({ "deno.json": imports, "main.mjs": printing(place(store)) }, ["user.mjs"]);
   rmSync(join(elsewhere, "node_modules"), { recursive: true });
   const more = [`--allow-import=${new URL(origin).host}`];
-  assert.deepEqual(result(await runDeno(elsewhere, "main.mjs", "", more)), wanted);
+  assert.deepEqual(result(await runDeno(elsewhere, "main.mjs", { more })), wanted);
 });
 
 test("Bun", async () => {
@@ -68,43 +69,10 @@ test("a Worker, by wrangler dev", async (t) => {
   const settings = { name: "user", main: "worker.mjs", compatibility_date: compatibilityDate };
   const script = { "worker.mjs": workerScript(place(store)), "wrangler.json": JSON.stringify(settings) };
   const dir = await project(script, ["user.mjs"]);
-  const url = await wranglerDev(t, dir);
+  const { url } = await wranglerDev(t, dir);
   const response = await fetch(url, { signal: AbortSignal.timeout(60_000) });
   assert.deepEqual(await response.json(), wanted);
 });
-
-/** Starts it and gives its address, once it says that it is ready. */
-function wranglerDev(t, dir) {
-  const env = { ...process.env, WRANGLER_SEND_METRICS: "false", CI: "1", HOME: dir };
-  const options = [
-    "dev",
-    "--port",
-    "0",
-    "--inspector-port",
-    "0",
-    "--ip",
-    "127.0.0.1",
-    "--show-interactive-dev-session=false",
-  ];
-  const child = spawn(tool("wrangler"), options, { cwd: dir, env, detached: true });
-  const ended = new Promise((resolve) => child.on("close", resolve));
-  t.after(() => {
-    // Asked to end, it may wait for the workerd that ended, too.
-    process.kill(-child.pid, "SIGKILL");
-    return ended;
-  });
-  return new Promise((resolve, reject) => {
-    let output = "";
-    const take = (chunk) => {
-      output += chunk;
-      const found = output.match(/Ready on (http:\/\/[\d.:]+)/);
-      if (found) resolve(found[1]);
-    };
-    child.stdout.on("data", take);
-    child.stderr.on("data", take);
-    ended.then((code) => reject(new Error(`wrangler dev ended with ${code}\n${output}`)));
-  });
-}
 
 const page = (script) => `<!doctype html><meta charset="utf-8"><title>user</title>${script}`;
 const pageScript = (where, from) => `
@@ -122,17 +90,8 @@ const policy = (store) =>
 /** What the page's script gave, in Chromium. */
 async function inChromium(t, dir) {
   const origin = await serveFolder(t, dir, { "content-security-policy": policy(store) });
-  const context = await launch(t);
-  const page = await context.newPage();
-  const said = [];
-  page.on("console", (message) => said.push(message.text()));
-  page.on("pageerror", (error) => said.push(error.stack));
-  await page.goto(origin);
-  await page
-    .waitForFunction(() => globalThis.answer !== undefined)
-    .catch((error) => {
-      throw new Error(`${error.message}\n${said.join("\n")}`);
-    });
+  const { page, until } = await visit(t, origin);
+  await until(() => globalThis.answer !== undefined);
   return page.evaluate(() => globalThis.answer);
 }
 
@@ -174,8 +133,7 @@ test("the tarball and a bundle for Workers have the module once", async () => {
   const settings = { name: "user", main: "worker.mjs", compatibility_date: compatibilityDate };
   const script = { "worker.mjs": workerScript({}), "wrangler.json": JSON.stringify(settings) };
   const dir = await project(script, ["user.mjs"]);
-  const env = { ...process.env, WRANGLER_SEND_METRICS: "false", CI: "1", HOME: dir };
-  await execute(tool("wrangler"), ["deploy", "--dry-run", "--outdir", "out"], { cwd: dir, env });
+  await wrangler(dir, "deploy", "--dry-run", "--outdir", "out");
   oneModule(join(dir, "out"));
   oneModule(join(dir, "node_modules", "lakeshore"));
 });

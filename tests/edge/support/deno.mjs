@@ -26,7 +26,7 @@ export async function deno(actions) {
   const dir = await project({ "main.mjs": script(actions) }, [actions]);
   return {
     async call(action, args) {
-      const output = await runDeno(dir, "main.mjs", encode({ action, args }));
+      const output = await runDeno(dir, "main.mjs", { input: encode({ action, args }) });
       const { result, error } = decode(output.trim().split("\n").at(-1));
       if (error) throw Object.assign(new Error(`${action}: ${error.code}: ${error.message}`), error);
       return result;
@@ -34,13 +34,18 @@ export async function deno(actions) {
   };
 }
 
-/** Runs a script of a project with network access, and read access to the package only; `more` are further options. */
-export function runDeno(dir, name, input = "", more = []) {
-  const env = { PATH: process.env.PATH, HOME: dir, DENO_DIR: join(dir, ".deno"), DENO_NO_UPDATE_CHECK: "1" };
+/**
+ * Runs a script of a project with network access, and read access to the package only, unless `permissions` are
+ * others; `more` are further options, `args` and `variables` the script's.
+ */
+export function runDeno(dir, name, { input = "", permissions, more = [], args = [], variables = {} } = {}) {
+  const own = { PATH: process.env.PATH, HOME: dir, DENO_DIR: join(dir, ".deno"), DENO_NO_UPDATE_CHECK: "1" };
   const read = `--allow-read=${join(dir, "node_modules", "lakeshore")}`;
-  const flags = ["--no-prompt", "--quiet", "--node-modules-dir=manual", "--allow-net", read, ...more];
+  const may = permissions ?? ["--allow-net", read];
+  const flags = ["--no-prompt", "--quiet", "--node-modules-dir=manual", ...may, ...more];
   return new Promise((resolve, reject) => {
-    const child = spawn(tool("deno"), ["run", ...flags, name], { cwd: dir, env });
+    const env = { ...own, ...variables };
+    const child = spawn(tool("deno"), ["run", ...flags, name, ...args], { cwd: dir, env });
     let output = "";
     let errors = "";
     child.stdout.on("data", (chunk) => (output += chunk));

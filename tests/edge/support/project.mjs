@@ -1,7 +1,7 @@
 // A project of a user: a folder that has the package installed from its tarball, offline, and the files a test gives it.
 
 import { execFile } from "node:child_process";
-import { cpSync, mkdirSync, mkdtempSync, realpathSync, rmSync, writeFileSync } from "node:fs";
+import { cpSync, mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { promisify } from "node:util";
@@ -34,6 +34,22 @@ export async function project(files = {}, actions = []) {
   const options = ["--offline", "--no-audit", "--no-fund", "--ignore-scripts"];
   await execute("npm", ["install", ...options, await pack()], { cwd: dir });
   return dir;
+}
+
+/** A project that is a copy of one in `examples/`. Its dev-dependencies must be ours: those are what runs. */
+export async function example(name, more = {}) {
+  const folder = join(root, "examples", name);
+  const listed = ["ls-files", "--cached", "--others", "--exclude-standard"];
+  const { stdout } = await execute("git", listed, { cwd: folder });
+  const paths = stdout.trim().split("\n");
+  const files = Object.fromEntries(paths.map((path) => [path, readFileSync(join(folder, path), "utf8")]));
+  const { devDependencies = {}, ...description } = JSON.parse(files["package.json"]);
+  const ours = JSON.parse(readFileSync(join(root, "package.json"), "utf8")).devDependencies;
+  for (const [tool, version] of Object.entries(devDependencies)) {
+    if (ours[tool] !== version)
+      throw new Error(`examples/${name} has ${tool} ${version}, we have ${ours[tool]}`);
+  }
+  return project({ ...files, "package.json": JSON.stringify(description), ...more });
 }
 
 /** The tarball that `npm pack` makes of what is built, once per process. */

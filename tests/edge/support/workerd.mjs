@@ -1,14 +1,13 @@
 // Workers as a user builds them: bundled by wrangler in a project that has the package from its tarball, run by
 // workerd. A new instance is the restart.
 
-import { execFile } from "node:child_process";
 import { readdirSync } from "node:fs";
 import http from "node:http";
 import { join } from "node:path";
-import { promisify } from "node:util";
 import { Log, LogLevel, Miniflare } from "miniflare";
 import { decode, encode } from "../../support/codec.mjs";
-import { compatibilityDate, project, tool } from "./project.mjs";
+import { compatibilityDate, project } from "./project.mjs";
+import { wrangler } from "./wrangler.mjs";
 
 /** A Worker that does what `Instance.call` asks for, each call in a request of its own. */
 const script = (actions) => `
@@ -38,8 +37,7 @@ export async function worker(actions, files = {}) {
   const settings = { name: "user", main: "index.mjs", compatibility_date: compatibilityDate };
   const all = { "index.mjs": script(actions), "wrangler.json": JSON.stringify(settings), ...files };
   const dir = await project(all, [actions]);
-  const env = { ...process.env, WRANGLER_SEND_METRICS: "false", CI: "1", HOME: dir };
-  await promisify(execFile)(tool("wrangler"), ["deploy", "--dry-run", "--outdir", "out"], { cwd: dir, env });
+  await wrangler(dir, "deploy", "--dry-run", "--outdir", "out");
   const bundled = readdirSync(join(dir, "out")).filter((name) => name.endsWith(".wasm"));
   const modules = [
     { type: "ESModule", path: join(dir, "out", "index.js") },
