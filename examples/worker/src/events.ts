@@ -22,18 +22,22 @@ interface Handle {
  */
 let kept: Handle | undefined;
 
-/** The table of events as of now: two or three requests to the bucket if this isolate is new, else one. */
+/** The table of events as of now: a few requests to the bucket if this isolate is new, else one. */
 export async function current(env: Env): Promise<Handle> {
-  if (kept === undefined) {
-    const opened = await openEvents(env);
-    // Another request may have been faster; then this one uses its own.
-    kept ??= opened;
-    return opened;
-  }
   const found = kept;
-  // What other isolates wrote meanwhile.
-  await found.db.refresh();
-  return found;
+  if (found !== undefined) {
+    // What other isolates wrote meanwhile.
+    await found.db.refresh();
+    return found;
+  }
+  const opened = await openEvents(env);
+  const first = (kept ??= opened);
+  if (first !== opened) {
+    // Another request was faster: one handle is enough.
+    await opened.db.close();
+    await first.db.refresh();
+  }
+  return first;
 }
 
 /** The next request opens anew: for errors after which the handle is of no use. */
