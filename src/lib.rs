@@ -53,7 +53,10 @@ pub mod sstable;
 pub mod state;
 pub mod wal;
 
-pub use db::{Committed, Db, Scan, ScanBuilder, Stats, Table, TableStats};
+pub use db::{
+    AsOf, Committed, Db, Isolation, Scan, ScanBuilder, Snapshot, SnapshotTable, Stats, Table,
+    TableStats, Transaction, TransactionOptions, TransactionTable,
+};
 pub use env::{Env, Requests};
 pub use error::{Error, ErrorKind, Result};
 pub use options::{Options, SyncPolicy};

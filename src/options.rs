@@ -68,6 +68,9 @@ pub struct Options {
     pub read_bytes: u64,
     /// Largest commit that is accepted, in bytes of Arrow IPC.
     pub commit_bytes: usize,
+    /// Most bytes of keys committed lately that are kept while a transaction is open, to check it against;
+    /// one that began before what is kept is a `Conflict` (PROTOCOL C4).
+    pub conflict_bytes: usize,
     /// How often a request is repeated while its outcome is unknown or the store unavailable.
     pub retries: u32,
     /// Whether a task may go on when the call that began it is gone, and do the work of other calls.
@@ -106,6 +109,7 @@ impl Default for Options {
             coalesce_gap: 256 * KIB as u64,
             read_bytes: 8 * MIB as u64,
             commit_bytes: pick(64 * MIB, 512 * MIB),
+            conflict_bytes: pick(2 * MIB, 32 * MIB),
             retries: 8,
             detached_tasks: true,
         }

@@ -2,8 +2,10 @@
 //! sees the same rows for ever. Every transition is a pure function from one state to the next.
 //! Invariant: pending rows (from the WAL) carry stamps above the head's timestamp (PROTOCOL W2).
 
+pub mod recent;
+
 use crate::{
-    data::rows::Rows,
+    data::{rows::Rows, schema::TableSchema},
     log::{
         edit::TableId,
         version::{LiveFile, TableEntry, Version},
@@ -12,6 +14,7 @@ use crate::{
     merge::Keep,
     wal::SessionId,
 };
+use recent::{Recent, Touched};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Rows of one table in memory that go to sstables together.
@@ -95,6 +98,8 @@ pub struct State {
     /// How often the log was not followed record by record but read anew: what was prepared for the
     /// version before may not fit.
     pub jumps: u64,
+    /// What was committed lately, while a transaction is open.
+    pub recent: Recent,
     next_generation: u64,
 }
 
@@ -108,6 +113,7 @@ impl State {
             seals: Vec::new(),
             wal_positions: BTreeMap::new(),
             jumps: 0,
+            recent: Recent::new(usize::MAX),
             next_generation: 1,
         };
         state.adopt(version);
@@ -164,6 +170,30 @@ impl State {
         next
     }
 
+    /// With the rows of a transaction that is not committed yet, as its own reads see them.
+    pub fn with_own(&self, table: TableId, rows: Rows, stamp: i64) -> State {
+        let mut next = self.clone();
+        next.change(table, |t| t.active.pending = t.active.pending.with(rows));
+        next.last_stamp = next.last_stamp.max(stamp);
+        next
+    }
+
+    /// After a commit that transactions are checked against (PROTOCOL C4).
+    pub fn with_change(&self, tables: Vec<(TableId, Touched)>) -> State {
+        State {
+            recent: self.recent.with(tables),
+            ..self.clone()
+        }
+    }
+
+    /// With another bound, or another number of open transactions.
+    pub fn with_recent(&self, recent: Recent) -> State {
+        State {
+            recent,
+            ..self.clone()
+        }
+    }
+
     /// After a log record, whoever wrote it: its version, and the rows it carries inline. Rows that it
     /// moved into sstables leave memory in the same swap (DESIGN promise 14): its floors say which.
     pub fn with_record(&self, version: Arc<Version>, inline: Vec<(TableId, Rows)>) -> State {
@@ -184,6 +214,7 @@ impl State {
     pub fn jumped(&self, version: Arc<Version>, inline: Vec<(TableId, Rows)>) -> State {
         let mut next = self.clone();
         next.jumps += 1;
+        next.recent = self.recent.leapt();
         next.adopt(version);
         next.each_memory(|memory| Memory {
             inline: Memory::empty().inline,
@@ -307,6 +338,15 @@ impl State {
             }
         }
         self.last_stamp = head.max(last + shift);
+    }
+
+    /// Names and schemas of all tables, by name.
+    pub fn schemas(&self) -> Vec<(String, Arc<TableSchema>)> {
+        let mut tables: Vec<_> = (self.version.tables.values())
+            .map(|t| (t.name.clone(), t.schema.clone()))
+            .collect();
+        tables.sort_by(|a, b| a.0.cmp(&b.0));
+        tables
     }
 
     /// Bytes of all memtables.

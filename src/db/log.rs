@@ -15,7 +15,10 @@ use crate::{
         version::{Head, InlineRows, Version},
     },
     merge::{Kind, sorted_rows},
-    state::{State, TableState},
+    state::{
+        State, TableState,
+        recent::{self, Touched},
+    },
 };
 use bytes::Bytes;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
@@ -280,7 +283,12 @@ impl Inner {
     fn adopt(&self, step: Step, proof: Option<Moment>) {
         self.change(|current| {
             if current.state.version.head == step.after {
-                current.state = Arc::new(current.state.with_record(step.version, step.inline));
+                let state = current.state.with_record(step.version, step.inline);
+                // A device checks its transactions against its own commits alone (PROTOCOL W5).
+                current.state = Arc::new(match self.wal.is_some() {
+                    true => state,
+                    false => state.with_change(step.touched),
+                });
                 current.tail.records += 1;
                 current.tail.bytes += step.bytes;
                 current.proof = proof.unwrap_or(current.proof);
@@ -317,6 +325,9 @@ struct Step {
     after: Head,
     version: Arc<Version>,
     inline: Vec<(TableId, Rows)>,
+    /// What transactions are checked against: inline rows and fresh sstables; rows that were only moved
+    /// never conflict (PROTOCOL C4).
+    touched: Vec<(TableId, Touched)>,
     bytes: u64,
 }
 
@@ -324,10 +335,13 @@ impl Step {
     fn new(before: &Version, found: &Found) -> Result<Self> {
         let version = Arc::new(before.apply(&found.record, found.digest)?);
         let inline = inline_rows(&version, found.record.seq)?;
+        let mut touched: Vec<(TableId, Touched)> = recent::touched(&inline).collect();
+        touched.extend(version.fresh_files().map(|(t, f)| (t, Touched::File(f))));
         Ok(Self {
             after: before.head,
             version,
             inline,
+            touched,
             bytes: found.bytes,
         })
     }

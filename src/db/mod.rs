@@ -2,17 +2,25 @@
 //! one database. Decisions live below; what is here drives them in the right order.
 
 mod commit;
+mod conflict;
 mod flush;
+mod group;
 mod log;
 mod open;
+mod prepare;
+mod reader;
 mod scan;
+mod snapshot;
 mod stats;
 mod table;
+mod transaction;
 
 pub use commit::Committed;
 pub use scan::{Scan, ScanBuilder};
+pub use snapshot::{AsOf, Snapshot, SnapshotTable};
 pub use stats::{Stats, TableStats};
 pub use table::Table;
+pub use transaction::{Isolation, Transaction, TransactionOptions, TransactionTable};
 
 use crate::{
     data::schema::TableSchema,
@@ -139,12 +147,7 @@ impl Db {
 
     /// Names and schemas of all tables, by name.
     pub fn tables(&self) -> Vec<(String, Arc<TableSchema>)> {
-        let state = self.inner.state();
-        let mut tables: Vec<_> = (state.version.tables.values())
-            .map(|t| (t.name.clone(), t.schema.clone()))
-            .collect();
-        tables.sort_by(|a, b| a.0.cmp(&b.0));
-        tables
+        self.inner.state().schemas()
     }
 
     /// Moves everything acknowledged before the call into the object store, as sstables. The barrier

@@ -17,7 +17,7 @@ use crate::{
     merge::{Kind, sorted_rows},
     options::Options,
     scan::readers::Readers,
-    state::State,
+    state::{State, recent::Recent},
     wal::{Commit, FrameKind, Replayed, WalWriter, replay_with},
 };
 use std::sync::{Arc, Mutex, atomic::AtomicBool};
@@ -54,6 +54,7 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
     let inline = all_inline_rows(&version)?;
     let version = Arc::new(version);
     let mut state = State::new(version.clone()).with_record(version, inline);
+    state.recent = Recent::new(options.conflict_bytes);
     let runtime = StoreTime::new(env.runtime, data.clone());
     let wal = match &wal_counted {
         None => None,

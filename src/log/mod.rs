@@ -5,6 +5,7 @@ pub mod checkpoint;
 pub mod clock;
 mod codec;
 pub mod edit;
+pub mod history;
 pub mod record;
 pub mod store;
 pub mod version;

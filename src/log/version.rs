@@ -146,6 +146,16 @@ impl Version {
         self.files.get(&table).cloned().unwrap_or_default()
     }
 
+    /// The fresh sstables of the record at its head, by table.
+    pub fn fresh_files(&self) -> impl Iterator<Item = (TableId, LiveFile)> {
+        let ts = self.head.ts;
+        let of_head = move |f: &&LiveFile| f.inherited() == Some(ts);
+        (self.files.iter()).flat_map(move |(table, files)| {
+            let newest = files.iter().rev().take_while(move |f| f.added_ts == ts);
+            newest.filter(of_head).map(|f| (*table, f.clone()))
+        })
+    }
+
     /// The last uploaded frame of a WAL session.
     pub fn wal_floor(&self, session: &SessionId) -> u64 {
         self.wal_floors.get(session).map_or(0, |(frame, _)| *frame)
