@@ -8,9 +8,10 @@ use bytes::Bytes;
 use lakeshore::{
     ErrorKind,
     log::{
+        chain::unpack,
         checkpoint::{decode_checkpoint, decode_current, encode_checkpoint, encode_current},
         edit::{Edit, Settings},
-        record::{Record, digest},
+        record::{Record, decode_object, digest, encode_object},
         version::Version,
     },
     merge::Kind,
@@ -151,15 +152,21 @@ fn records() -> Vec<Record> {
     ]
 }
 
-/// The chain: each record's bytes, and the version after it.
+/// The chain: each record's object, with copies of those before it, and the version after it.
 fn chain() -> Vec<(Bytes, Version)> {
-    let (mut version, mut out) = (Version::default(), Vec::new());
+    let (mut version, mut out, mut bodies) = (Version::default(), Vec::new(), Vec::new());
     for mut record in records() {
         record.prev = version.head.digest;
-        let bytes = Bytes::from(record.encode());
-        assert_eq!(Record::decode("log/x", &bytes).unwrap(), record);
-        version = version.apply(&record, digest(&bytes)).unwrap();
+        let body = record.encode();
+        let bytes = encode_object(&body, &bodies);
+        assert_eq!(
+            decode_object("log/x", &bytes).unwrap(),
+            (body.clone(), bodies.clone())
+        );
+        assert_eq!(Record::decode("log/x", &body).unwrap(), record);
+        version = version.apply(&record, digest(&body)).unwrap();
         out.push((bytes, version.clone()));
+        bodies.insert(0, body);
     }
     out
 }
@@ -182,7 +189,10 @@ fn read(name: &str, bytes: &Bytes) -> lakeshore::Result<()> {
     match name {
         "checkpoint" => decode_checkpoint(name, bytes).map(drop),
         "current" => decode_current(bytes).map(drop),
-        _ => Record::decode(name, bytes).map(drop),
+        _ => {
+            let seq = name.split_once(' ').unwrap().1.parse().unwrap();
+            unpack(seq, bytes, 1).map(drop)
+        }
     }
 }
 
@@ -271,7 +281,8 @@ fn lies_with_a_right_checksum_are_refused_without_panic() {
 #[test]
 fn a_record_that_does_not_follow_changes_nothing() {
     let (bytes, version) = chain().swap_remove(1);
-    let record = Record::decode("log/2", &bytes).unwrap();
+    let (body, _) = decode_object("log/2", &bytes).unwrap();
+    let record = Record::decode("log/2", &body).unwrap();
     let before = version.clone();
     for (change, word) in [
         (

@@ -8,10 +8,11 @@ use crate::{
     data::{intake, rows::Rows, schema::TableSchema},
     error::{Error, Result},
     log::{
+        chain::{Found, unpack},
         clock::Moment,
         edit::{Edit, Settings, TableId},
-        record::{Record, record_key},
-        store::{Fence, Found, Loaded, Slot, Tail, unknown},
+        record::{Record, encode_object, record_key},
+        store::{Fence, Loaded, Slot, Tail, unknown},
         version::{Head, InlineRows, Version},
     },
     merge::{Kind, sorted_rows},
@@ -25,8 +26,9 @@ use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// How many foreign records a commit goes past before it gives up as `Unavailable`.
 const MAX_LOST_RACES: usize = 64;
-/// So many records are looked for one by one; then the log is listed and they are read in parallel.
-const PROBES: usize = 4;
+/// So many records are looked for one by one; then the log is listed and the newest read, which has
+/// copies of those before it.
+const PROBES: usize = 2;
 /// How long a call without detached tasks looks on while another of this handle puts a record, and how
 /// often it looks. The other may have vanished, so this saves requests and decides nothing.
 const LOOK_ON: Duration = Duration::from_millis(500);
@@ -63,12 +65,14 @@ impl Inner {
                 return Ok(version.head);
             }
             let record = self.next_record(version, edits);
-            let bytes = Bytes::from(record.encode());
             // Decode what readers will decode, before anybody can: a record that cannot be applied
             // must never get a slot.
-            let next = Step::new(version, &Found::decode(record.seq, &bytes)?)?;
+            let found = Found::decode(&record_key(record.seq), record.seq, record.encode())?;
+            let bytes = encode_object(&found.body, &before.recent.copies(record.seq));
+            let own = (record.seq, found.digest);
+            let next = Step::new(version, found)?;
             let fence = self.fence(&before);
-            match self.log.put_record(record.seq, &bytes, &fence).await? {
+            match self.log.put_record(own, &bytes, &fence).await? {
                 Slot::Won(proof) => {
                     let head = next.version.head;
                     self.adopt(next, Some(proof));
@@ -224,16 +228,17 @@ impl Inner {
             return self.jump(&before).await;
         };
         let mut at = head;
-        for found in &all {
+        for found in all {
             let current = self.current();
-            if current.state.version.head == at {
-                self.adopt(Step::new(&current.state.version, found)?, None);
-            }
-            at = Head {
+            let next = Head {
                 seq: found.record.seq,
                 ts: found.record.ts,
                 digest: found.digest,
             };
+            if current.state.version.head == at {
+                self.adopt(Step::new(&current.state.version, found)?, None);
+            }
+            at = next;
         }
         self.prove(at, asked);
         Ok(())
@@ -246,6 +251,7 @@ impl Inner {
         let Loaded {
             version,
             tail,
+            recent,
             proof,
         } = loaded;
         let version = Arc::new(version);
@@ -256,6 +262,7 @@ impl Inner {
             } else if version.head.seq > here.seq {
                 current.state = Arc::new(current.state.jumped(version, inline));
                 current.tail = tail;
+                current.recent = recent;
                 current.claimed = Tail::default();
                 current.proof = proof;
             }
@@ -269,11 +276,12 @@ impl Inner {
         if self.log.is_stale(&self.fence(before)) {
             return self.follow().await;
         }
-        let found = Found::decode(seq, bytes)?;
         let version = &before.state.version;
-        if found.record.prev == version.head.digest {
-            self.adopt(Step::new(version, &found)?, None);
-            return Ok(());
+        for found in unpack(seq, bytes, seq)? {
+            if found.record.prev == version.head.digest {
+                self.adopt(Step::new(version, found)?, None);
+                return Ok(());
+            }
         }
         self.jump(before).await
     }
@@ -281,6 +289,7 @@ impl Inner {
     /// The state after a record, unless another call of this handle brought the state on meanwhile: it
     /// can only have applied the same record, and maybe more.
     fn adopt(&self, step: Step, proof: Option<Moment>) {
+        let seen = self.runtime.monotonic();
         self.change(|current| {
             if current.state.version.head == step.after {
                 let state = current.state.with_record(step.version, step.inline);
@@ -290,7 +299,8 @@ impl Inner {
                     false => state.with_change(step.touched),
                 });
                 current.tail.records += 1;
-                current.tail.bytes += step.bytes;
+                current.tail.bytes += step.found.body.len() as u64;
+                current.recent.push(&step.found, Some(seen));
                 current.proof = proof.unwrap_or(current.proof);
             }
         });
@@ -328,11 +338,11 @@ struct Step {
     /// What transactions are checked against: inline rows and fresh sstables; rows that were only moved
     /// never conflict (PROTOCOL C4).
     touched: Vec<(TableId, Touched)>,
-    bytes: u64,
+    found: Found,
 }
 
 impl Step {
-    fn new(before: &Version, found: &Found) -> Result<Self> {
+    fn new(before: &Version, found: Found) -> Result<Self> {
         let version = Arc::new(before.apply(&found.record, found.digest)?);
         let inline = inline_rows(&version, found.record.seq)?;
         let mut touched: Vec<(TableId, Touched)> = recent::touched(&inline).collect();
@@ -342,7 +352,7 @@ impl Step {
             version,
             inline,
             touched,
-            bytes: found.bytes,
+            found,
         })
     }
 }

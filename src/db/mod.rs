@@ -27,6 +27,7 @@ use crate::{
     env::{Counted, Env, LockGuard, Runtime, Storage},
     error::{Error, Result},
     log::{
+        chain::Recent,
         clock::Moment,
         edit::Edit,
         store::{LogStore, Tail},
@@ -86,6 +87,8 @@ struct Current {
     state: Arc<State>,
     /// The records since the newest checkpoint that this handle knows of.
     tail: Tail,
+    /// The last records up to the position.
+    recent: Recent,
     /// How much of the tail a checkpoint under way is going to cover.
     claimed: Tail,
     /// When the position was last proved to be on the live log (PROTOCOL F1).

@@ -49,6 +49,7 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
     let Loaded {
         version,
         tail,
+        recent,
         proof,
     } = store.load().await?;
     let inline = all_inline_rows(&version)?;
@@ -80,6 +81,7 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
             current: Mutex::new(Current {
                 state: Arc::new(state),
                 tail,
+                recent,
                 claimed: Tail::default(),
                 proof,
                 taking: None,

@@ -1,6 +1,7 @@
 //! The commit log: records, the version they add up to, checkpoints, and the store that holds them.
 //! PROTOCOL.md is its law; rule numbers stand in the code that keeps them.
 
+pub mod chain;
 pub mod checkpoint;
 pub mod clock;
 mod codec;
@@ -8,4 +9,5 @@ pub mod edit;
 pub mod history;
 pub mod record;
 pub mod store;
+mod tail;
 pub mod version;
