@@ -44,6 +44,7 @@ const steps = [
   ["build", () => build()],
   ["typescript", () => npx("typescript/bin/tsc", "-p", "tests/node/tsconfig.json")],
   ["typescript in a page", () => npx("typescript/bin/tsc", "-p", "tests/browser/tsconfig.json")],
+  ["typescript in the demo page", () => npx("typescript/bin/tsc", "-p", "www/tsconfig.json")],
   ["node tests", () => nodeTest("node"), countNode],
   ["browser tests", () => nodeTest("browser", "--test-timeout=180000"), countNode],
   ["rust example", () => rustExample()],
@@ -61,6 +62,7 @@ const formatted = [
   "examples",
   "bench/browser",
   "bench/node",
+  "www",
   "package.json",
   "tsconfig.json",
 ];

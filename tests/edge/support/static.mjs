@@ -5,9 +5,11 @@ import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
 
 const types = {
+  ".css": "text/css; charset=utf-8",
   ".html": "text/html; charset=utf-8",
   ".js": "text/javascript",
   ".mjs": "text/javascript",
+  ".svg": "image/svg+xml",
   ".wasm": "application/wasm",
 };
 
