@@ -42,7 +42,7 @@ const names = { data: "lakeshore-demo", wal: "lakeshore-demo-wal" };
 export const inBrowser: Place = {
   kind: "opfs",
   title: "this browser’s own files (OPFS)",
-  data: opfs(names.data, { persist: true }),
+  data: opfs(names.data),
   wal: opfs(names.wal),
   walName: names.wal,
 };

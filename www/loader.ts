@@ -49,7 +49,7 @@ export class Loader {
     this.say(
       this.present === 0
         ? `${opened} No flights are here yet.`
-        : `${opened} ${count(this.present)} flights were here already: nothing to load again.`,
+        : `${opened} ${count(this.present)} flights were here already.`,
     );
     this.show();
   }

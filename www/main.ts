@@ -135,8 +135,9 @@ dialog.addEventListener("close", () => {
 async function remove({ place, db, flights }: Session): Promise<void> {
   if (place.kind === "opfs") {
     await leave();
-    await removeInBrowser().catch(fail);
+    const failure: unknown = await removeInBrowser().catch((error: unknown) => error);
     await enter(place);
+    if (failure !== undefined) fail(failure);
     return;
   }
   await loader.stop();

@@ -43,7 +43,7 @@ export class Results {
     filter.addEventListener("submit", () => this.run());
     filter.addEventListener("change", () => this.run());
     // The fields are empty only afterwards.
-    filter.addEventListener("reset", () => queueMicrotask(() => this.run()));
+    filter.addEventListener("reset", () => setTimeout(() => this.run()));
     for (const turn of ["first", "previous", "next", "last"] as const) {
       box(`page-${turn}`).addEventListener("click", () => void this.turn(turn));
     }
@@ -102,15 +102,14 @@ export class Results {
     const before = await db.stats();
     signal.throwIfAborted();
     const pages = (this.pages = new Pages(flights, where, signal));
-    const first = pages.turn("first");
     let drawn = start;
-    const summary = await summarize(flights, where, signal, (soFar) => {
+    const counting = summarize(flights, where, signal, (soFar) => {
       const now = performance.now();
       if (now - drawn < drawMs) return;
       drawn = now;
       this.draw(soFar);
     });
-    await first;
+    const [summary] = await Promise.all([counting, pages.turn("first")]);
     const took = performance.now() - start;
     const { requests, bytesRead } = spent(before, await db.stats());
     this.total =

@@ -7,6 +7,8 @@ import { count, minute } from "./format.js";
 import type { Flight } from "./flights.js";
 
 const pageRows = 25;
+const backward = ["page-first", "page-previous"];
+const forward = ["page-next", "page-last"];
 
 export type Turn = "first" | "previous" | "next" | "last";
 
@@ -17,6 +19,7 @@ export class Pages {
   /** How many rows of the result come before this page; unknown after a jump to an end that is not counted yet. */
   private before: number | undefined = 0;
   private more = { before: false, after: false };
+  private turning = false;
 
   constructor(
     private readonly flights: Table<Flight>,
@@ -24,7 +27,18 @@ export class Pages {
     private readonly signal: AbortSignal,
   ) {}
 
+  /** Shows another page; while one is being read, no other. */
   async turn(turn: Turn): Promise<void> {
+    if (this.turning) return;
+    this.turning = true;
+    try {
+      await this.read(turn);
+    } finally {
+      this.turning = false;
+    }
+  }
+
+  private async read(turn: Turn): Promise<void> {
     const backwards = turn === "previous" || turn === "last";
     // One more than is shown, to know whether there is a page after.
     const scan: ScanOptions = { limit: pageRows + 1, reverse: backwards, signal: this.signal };
@@ -33,6 +47,7 @@ export class Pages {
     if (turn === "next" && last) scan.range = { from: { id: last.id + 1n } };
     if (turn === "previous" && first) scan.range = { to: { id: first.id } };
     const found = await this.flights.scan(scan).toArray();
+    this.signal.throwIfAborted();
     const more = found.length > pageRows;
     const rows = found.slice(0, pageRows);
     if (backwards) rows.reverse();
@@ -62,8 +77,12 @@ export class Pages {
   private show(): void {
     box("rows").replaceChildren(...this.rows.map(row));
     const { before, after } = this.more;
-    for (const id of ["page-first", "page-previous"]) button(id).disabled = !before;
-    for (const id of ["page-next", "page-last"]) button(id).disabled = !after;
+    // A button that was pressed to the end leaves its focus to the one that leads back.
+    const focused = document.activeElement?.id ?? "";
+    for (const id of backward) button(id).disabled = !before;
+    for (const id of forward) button(id).disabled = !after;
+    if (backward.includes(focused) && !before) button("page-next").focus();
+    if (forward.includes(focused) && !after) button("page-previous").focus();
     box("page-range").textContent = this.range();
   }
 
