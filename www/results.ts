@@ -192,8 +192,8 @@ function dayBars(days: Map<number, Pair>): Bar[] {
   const [first, last] = [Math.min(...numbers), Math.max(...numbers)];
   return Array.from({ length: last - first + 1 }, (_, i) => {
     const name = day(first + i);
-    // Weeks begin on Monday; day 4 since 1970 was one.
-    const tick = (first + i) % 7 === 4 || last - first < 7 ? name.split(" ").slice(1).join(" ") : undefined;
+    // Of many days the Mondays; day 4 since 1970 was one.
+    const tick = (first + i) % 7 === 4 || last - first < 21 ? name.split(" ").slice(1).join(" ") : undefined;
     return bar(name, days.get(first + i) ?? [0, 0], tick);
   });
 }
