@@ -63,6 +63,8 @@ function asBytes(value: unknown): Uint8Array | undefined {
 
 function converter(value: unknown): (() => unknown) | undefined {
   if (typeof value !== "object" || value === null) return undefined;
+  // A scan can give its bytes as one, but not at once: it is a stream.
+  if (Symbol.asyncIterator in value) return undefined;
   const { toIPC, toIPCStream, intoIPCStream } = value as IpcConvertible;
   return [toIPC, toIPCStream, intoIPCStream].find((method) => typeof method === "function");
 }

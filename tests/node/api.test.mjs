@@ -377,3 +377,16 @@ test("the package ships what its exports name", () => {
     );
   }
 });
+
+test("a scan is a stream, too: it is copied into another table, and its keys are deleted", async (t) => {
+  const { db, table } = await opened(t);
+  await table.ingest([ipc(0, 50), ipc(50, 90)]);
+  const copy = await db.table("copy", definition);
+  const copied = await copy.ingest(table.scan({ batchRows: 30 }));
+  assert.equal(copied.rows, 90);
+  assert.deepEqual(await copy.scan().toArray(), await table.scan().toArray());
+  const deleted = await table.delete(table.scan({ where: col("n").lt(5), select: ["id"] }));
+  assert.equal(deleted.rows, 45);
+  assert.ok((await table.scan().toArray()).every(({ n }) => n >= 5));
+  assert.equal(await table.scan().count(), 45);
+});
