@@ -17,10 +17,10 @@ const actions = ["delete-open", "flush", "checkpoint", "refresh"];
 
 let session: Session | undefined;
 let entering = false;
-let panel: { running: boolean; again: boolean; shown: number } = { running: false, again: false, shown: 0 };
+const panel = { running: false, again: false, soon: false };
 
 const loader = new Loader({
-  onProgress: () => void (performance.now() - panel.shown > panelMs && updatePanel()),
+  onProgress: updatePanelSoon,
   onLoaded: () => results.changed(),
   onError: fail,
 });
@@ -75,7 +75,7 @@ function updatePanel(): void {
     panel.again = true;
     return;
   }
-  panel = { running: true, again: false, shown: performance.now() };
+  Object.assign(panel, { running: true, again: false });
   Promise.resolve(session?.db.stats())
     .then((stats) => stats && showWhere(stats))
     // Whoever did something with a dead handle has been told.
@@ -84,6 +84,15 @@ function updatePanel(): void {
       panel.running = false;
       if (panel.again) updatePanel();
     });
+}
+
+function updatePanelSoon(): void {
+  if (panel.soon) return;
+  panel.soon = true;
+  setTimeout(() => {
+    panel.soon = false;
+    updatePanel();
+  }, panelMs);
 }
 
 /** A button that does something with the database, and says how long it took. */
@@ -141,7 +150,7 @@ async function remove({ place, db, flights }: Session): Promise<void> {
     return;
   }
   await loader.stop();
-  const { rows } = await flights.delete(flights.scan({ select: ["id"] }), { onProgress: updatePanel });
+  const { rows } = await flights.delete(flights.scan({ select: ["id"] }), { onProgress: updatePanelSoon });
   await db.flush();
   if (session?.db !== db) return;
   await loader.use(session);

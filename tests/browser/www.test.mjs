@@ -369,7 +369,11 @@ test("the form connects to S3; wrong keys are said to be, and none is kept", { s
   assert.deepEqual(shownRows(await shown(page)), shownRows(expected(source.slice(0, 25))));
   await page.locator("#delete-open").click();
   await page.locator("#delete-dialog button[value=delete]").click();
-  await status(page, /60,000 flights deleted/);
+  await status(page, /60,000 flights deleted/).catch(async (error) => {
+    throw new Error(
+      `${error.message} ${await text(page, "#load-status")} ${await text(page, "#problem")} ${said}`,
+    );
+  });
   await counted(page, 0);
   await page.locator("#connect-opfs").click();
   await page.locator("#connect-status").filter({ hasText: "OPFS" }).waitFor();
