@@ -54,8 +54,9 @@ pub mod state;
 pub mod wal;
 
 pub use db::{
-    AsOf, Committed, Db, Isolation, Scan, ScanBuilder, Snapshot, SnapshotTable, Stats, Table,
-    TableStats, Transaction, TransactionOptions, TransactionTable,
+    AsOf, Change, Changes, ChangesOptions, Committed, Cursor, Db, Isolation, Scan, ScanBuilder,
+    Snapshot, SnapshotTable, Stats, Table, TableChange, TableStats, Transaction,
+    TransactionOptions, TransactionTable,
 };
 pub use env::{Env, Requests};
 pub use error::{Error, ErrorKind, Result};

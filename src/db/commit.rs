@@ -200,10 +200,12 @@ impl Inner {
                 stamps.push(stamp);
                 next = next.with_change(prepared.touched().collect());
                 let rows = prepared.stamped(stamp);
+                self.feeds.preview(stamp, &rows);
                 next = next.with_pending(rows, position.session, position.frame, stamp);
             }
             next
         });
+        self.feeds.tell();
         let mut stamps = stamps.into_iter();
         Ok(decided.answers(&group, |prepared| Committed {
             ts: stamps.next().unwrap_or(stamp),

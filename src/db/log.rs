@@ -267,6 +267,7 @@ impl Inner {
                 current.proof = proof;
             }
         });
+        self.feeds.tell();
         Ok(())
     }
 
@@ -304,6 +305,7 @@ impl Inner {
                 current.proof = proof.unwrap_or(current.proof);
             }
         });
+        self.feeds.tell();
     }
 
     /// The position was proved, if it still is the position.
@@ -367,10 +369,19 @@ pub(super) fn all_inline_rows(version: &Version) -> Result<Vec<(TableId, Rows)>>
     Ok(all)
 }
 
-/// The rows that record `seq` carries inline, sorted: one row per key and table (PROTOCOL T4).
+/// The rows that record `seq` carries inline.
 fn inline_rows(version: &Version, seq: u64) -> Result<Vec<(TableId, Rows)>> {
-    let mut out: Vec<(TableId, Rows)> = Vec::new();
     let of_record = version.inline.iter().filter(|r| r.seq == seq);
+    rows_of(version, of_record)
+}
+
+/// Inline rows of one record, sorted: one row per key and table (PROTOCOL T4). Without those of tables that
+/// are not there any more.
+pub(super) fn rows_of<'a>(
+    version: &Version,
+    of_record: impl IntoIterator<Item = &'a InlineRows>,
+) -> Result<Vec<(TableId, Rows)>> {
+    let mut out: Vec<(TableId, Rows)> = Vec::new();
     for rows in of_record {
         let Some(entry) = version.tables.get(&rows.table) else {
             continue;

@@ -1,8 +1,10 @@
 //! The engine: opens a database, commits, reads, flushes, closes. A [`Db`] is a handle; clones share
 //! one database. Decisions live below; what is here drives them in the right order.
 
+mod changes;
 mod commit;
 mod conflict;
+mod feeds;
 mod flush;
 mod group;
 mod log;
@@ -15,6 +17,7 @@ mod stats;
 mod table;
 mod transaction;
 
+pub use changes::{Change, Changes, ChangesOptions, Cursor, TableChange};
 pub use commit::Committed;
 pub use scan::{Scan, ScanBuilder};
 pub use snapshot::{AsOf, Snapshot, SnapshotTable};
@@ -79,6 +82,7 @@ struct Inner {
     /// that the next handle replays from the WAL, perhaps above that handle's newer ones.
     ended: AtomicBool,
     counts: stats::Counts,
+    feeds: feeds::Feeds,
 }
 
 /// Where the handle is in the log. Swapped together, so that a proof never speaks of another position.
@@ -258,6 +262,7 @@ impl Inner {
 
     async fn close(self: &Arc<Self>) -> Result<()> {
         let first = !self.closed.swap(true, Ordering::AcqRel);
+        self.feeds.tell();
         self.drain_queue().await;
         let _maintenance = self.alone(&self.maintenance).await;
         self.ended.store(true, Ordering::Release);

@@ -4,6 +4,7 @@
 use super::{
     Current, Db, Inner,
     commit::Queue,
+    feeds::Feeds,
     log::{all_inline_rows, decode_rows},
     stats::Counts,
 };
@@ -96,6 +97,7 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             counts: Counts::default(),
+            feeds: Feeds::default(),
         }),
     })
 }

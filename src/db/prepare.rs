@@ -65,25 +65,34 @@ pub(super) fn rows(
 
 /// Sorted rows as IPC streams: those to be there, and the keys of those to be gone.
 pub(super) fn bodies(schema: &TableSchema, rows: &Rows) -> Result<Vec<(Kind, Bytes)>> {
+    let encoded = |(kind, batch)| Ok((kind, encode(schema, kind, &[batch])?));
+    split(schema, rows)?.into_iter().map(encoded).collect()
+}
+
+/// Sorted rows as batches in storage types: those to be there, and the keys of those to be gone.
+pub(super) fn split(schema: &TableSchema, rows: &Rows) -> Result<Vec<(Kind, RecordBatch)>> {
     let gone: BooleanArray = rows.tombstones.to_array(rows.len());
-    let mut bodies = Vec::new();
+    let mut batches = Vec::new();
     for kind in [Kind::Upsert, Kind::Delete] {
         let wanted = |row: &u32| gone.value(*row as usize) == (kind == Kind::Delete);
-        let picked: UInt32Array = (0..rows.len() as u32)
-            .filter(wanted)
-            .collect::<Vec<_>>()
-            .into();
+        let picked: Vec<u32> = (0..rows.len() as u32).filter(wanted).collect();
         if picked.is_empty() {
             continue;
         }
         let batch = match kind {
             Kind::Upsert => rows.batch.clone(),
-            Kind::Delete => (rows.batch.project(schema.key())).map_err(unfit)?,
+            Kind::Delete => rows.batch.project(schema.key()).map_err(unfit)?,
         };
-        let batch = take_record_batch(&batch, &picked).map_err(unfit)?;
-        bodies.push((kind, encode(schema, kind, &[batch])?));
+        let all = picked.len() == rows.len();
+        batches.push((
+            kind,
+            match all {
+                true => batch,
+                false => take_record_batch(&batch, &UInt32Array::from(picked)).map_err(unfit)?,
+            },
+        ));
     }
-    Ok(bodies)
+    Ok(batches)
 }
 
 fn encode(schema: &TableSchema, kind: Kind, batches: &[RecordBatch]) -> Result<Bytes> {

@@ -127,6 +127,25 @@ impl Recent {
         }
     }
 
+    /// All records from `seq` to the last, if their bodies are remembered.
+    pub fn from(&self, seq: u64) -> Result<Option<Vec<Found>>> {
+        let remembered = |past: &&Past| past.seq >= seq;
+        let past: Vec<&Past> = self.past.iter().filter(remembered).collect();
+        if past.first().is_none_or(|first| first.seq != seq) {
+            return Ok(None);
+        }
+        let bodies = past.iter().map(|p| Some((p.seq, p.body.clone()?)));
+        let Some(bodies) = bodies.collect::<Option<Vec<_>>>() else {
+            return Ok(None);
+        };
+        let decode = |(seq, body)| Found::decode(&record_key(seq), seq, body);
+        bodies
+            .into_iter()
+            .map(decode)
+            .collect::<Result<_>>()
+            .map(Some)
+    }
+
     /// The copies for record `seq`: the nearest predecessors, newest first, without gaps.
     pub fn copies(&self, seq: u64) -> Vec<Bytes> {
         let follows = self.past.back().is_some_and(|last| last.seq + 1 == seq);

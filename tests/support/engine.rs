@@ -87,6 +87,12 @@ pub async fn get(table: &Table, id: i64) -> lakeshore::Result<Option<Row>> {
     Ok(found)
 }
 
+/// The keys of a batch of key columns.
+pub fn ids(batch: &RecordBatch) -> Vec<i64> {
+    let ids = batch.column(0).as_any().downcast_ref::<Int64Array>();
+    ids.unwrap().values().to_vec()
+}
+
 /// The rows of a batch of all columns.
 pub fn unpack(batch: &RecordBatch) -> Vec<(i64, Row)> {
     let mut rows = Vec::new();
