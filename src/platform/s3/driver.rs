@@ -6,7 +6,6 @@ use super::{
     S3,
     access::{Access, Credentials},
     answer::{Asked, Op, Verdict, judge},
-    date::http_date,
     http::{HttpAnswer, HttpError, HttpRequest},
     prepare::Common,
     retry::{Next, Tries, next},
@@ -15,6 +14,7 @@ use super::{
 use crate::{
     env::{Runtime, StoreClock},
     error::{Error, ErrorKind, Result},
+    platform::date::http_date,
 };
 use bytes::Bytes;
 use futures_channel::oneshot;

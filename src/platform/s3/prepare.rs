@@ -5,12 +5,14 @@ use super::{
     S3,
     access::{Access, Credentials, Signer, Unsigned},
     answer::Op,
-    date::amz_date,
     driver::{Call, within},
     http::HttpRequest,
     sign::{ToSign, authorization},
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    platform::date::amz_date,
+};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// What every attempt of a call shares.
