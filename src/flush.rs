@@ -107,6 +107,8 @@ pub struct Target<'a> {
     pub runtime: &'a Arc<dyn Runtime>,
     /// Sizes.
     pub options: &'a Options,
+    /// The orphan floor: names are made above it, or a slow clock's would be refused for ever (G3).
+    pub floor: Ulid,
 }
 
 /// Writes all seals of `state` as sstables; `None` if there are none.
@@ -223,7 +225,7 @@ impl TableOutput<'_> {
     }
 
     async fn create(&self, target: Target<'_>, fresh: bool) -> Result<SstableWriter> {
-        let id = new_ulid(target.runtime.as_ref());
+        let id = new_ulid(target.runtime.as_ref(), target.floor);
         SstableWriter::create(
             target.storage,
             self.table,
@@ -245,11 +247,11 @@ impl TableOutput<'_> {
     }
 }
 
-/// A new name: the milliseconds of now, then 80 random bits.
-pub fn new_ulid(runtime: &dyn Runtime) -> Ulid {
+/// A new name above `floor`: the milliseconds of now, then 80 random bits.
+pub fn new_ulid(runtime: &dyn Runtime, floor: Ulid) -> Ulid {
     let mut bytes = [0u8; 16];
     runtime.random(&mut bytes);
-    let millis = (runtime.now_micros().max(0) / 1000) as u64;
+    let millis = (runtime.now_micros() / 1000).max(floor.millis() + 1);
     bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
     Ulid(bytes)
 }

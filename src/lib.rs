@@ -54,12 +54,13 @@ pub mod state;
 pub mod wal;
 
 pub use db::{
-    AsOf, Change, Changes, ChangesOptions, Committed, Cursor, Db, Isolation, Scan, ScanBuilder,
-    Snapshot, SnapshotTable, Stats, Table, TableChange, TableStats, Transaction,
-    TransactionOptions, TransactionTable,
+    Change, Changes, ChangesOptions, Committed, Cursor, Db, GcOptions, GcReport, Isolation,
+    LogVersion, Scan, ScanBuilder, SettingsChange, Snapshot, SnapshotTable, Stats, Table,
+    TableChange, TableStats, Transaction, TransactionOptions, TransactionTable,
 };
 pub use env::{Env, Requests};
 pub use error::{Error, ErrorKind, Result};
+pub use log::{edit::Settings, history::AsOf};
 pub use options::{Options, SyncPolicy};
 
 /// So that README.md's Rust is compiled and run.

@@ -38,15 +38,19 @@ pub struct Options {
     pub seal_age: Duration,
     /// A writer waits for a flush while all memtables together hold more than this, in bytes.
     pub memtable_limit_bytes: usize,
-    /// Largest commit whose rows go inline into a log record, in bytes (PROTOCOL N3).
+    /// Largest commit whose rows go inline into a log record, in bytes. This and the next four are kept
+    /// in the catalog by whoever writes the database's first record, and from then on every handle uses
+    /// those, not its own (PROTOCOL N3); [`Db::configure`](crate::Db::configure) changes them.
     pub inline_commit_bytes: usize,
-    /// A checkpoint is written after this many log records (PROTOCOL N3).
+    /// A checkpoint is written after this many log records.
     pub checkpoint_records: u64,
     /// … or after this many bytes of log tail.
     pub checkpoint_bytes: u64,
-    /// How long a deleted thing may still be in use by a slow process. At least 15 minutes.
+    /// How long a deleted thing may still be in use by a slow process. At least 15 minutes; in a catalog
+    /// it never gets shorter.
     pub grace: Duration,
-    /// How far back `as of` reads reach.
+    /// How far back `as of` reads reach. Log records live as long, and at least 24 hours, past the
+    /// checkpoint that covers them.
     pub retention: Duration,
     /// Target size of an sstable, in bytes.
     pub sstable_bytes: usize,

@@ -116,17 +116,23 @@ impl Inner {
             let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut queue.waiting)
         };
-        while let Some(group) = next_group(&mut turn, self.options.inline_commit_bytes) {
+        while let Some(group) = next_group(&mut turn, self.inline_bound()) {
             self.commit_group(group).await;
         }
     }
 
     /// The commits at the front of the queue; `None` ends the task.
     fn next_group(&self) -> Option<Vec<Waiting>> {
+        let bound = self.inline_bound();
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let group = next_group(&mut queue.waiting, self.options.inline_commit_bytes);
+        let group = next_group(&mut queue.waiting, bound);
         queue.running = group.is_some();
         group
+    }
+
+    /// Largest commit that goes inline, in bytes (PROTOCOL N3).
+    fn inline_bound(&self) -> usize {
+        usize::try_from(self.settings().inline_commit_bytes).unwrap_or(usize::MAX)
     }
 
     async fn commit_group(self: &Arc<Self>, group: Vec<Waiting>) {
@@ -223,7 +229,7 @@ impl Inner {
             // Before anything is written: a refusal should cost nothing.
             let mut decided = decide(&group, &self.state());
             if decided.open.is_empty() && !decided.all_refused() {
-                if bytes > self.options.inline_commit_bytes && written.is_none() {
+                if bytes > self.inline_bound() && written.is_none() {
                     written = Some(self.sstable_edits(&group).await?);
                 }
                 let mut plan = |state: &State| {
@@ -278,6 +284,7 @@ impl Inner {
             storage: &self.data,
             runtime: &self.runtime,
             options: &self.options,
+            floor: state.version.orphan_floor,
         };
         let mut edits = Vec::new();
         for (table, (schema_version, rows)) in tables {

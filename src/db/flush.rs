@@ -78,12 +78,14 @@ impl Inner {
 
     async fn write_and_publish(&self) -> Result<()> {
         for _ in 0..REWRITES {
+            let state = self.state();
             let target = Target {
                 storage: &self.data,
                 runtime: &self.runtime,
                 options: &self.options,
+                floor: state.version.orphan_floor,
             };
-            let Some(flushed) = write_seals(target, &self.state()).await? else {
+            let Some(flushed) = write_seals(target, &state).await? else {
                 return Ok(());
             };
             if self.publish(&flushed).await? {
@@ -121,8 +123,9 @@ impl Inner {
     fn claim_checkpoint(&self) -> bool {
         self.change(|current| {
             let open = current.tail.without(current.claimed);
-            let due = open.records >= self.options.checkpoint_records
-                || open.bytes >= self.options.checkpoint_bytes;
+            let bounds = self.settings_of(&current.state.version);
+            let due =
+                open.records >= bounds.checkpoint_records || open.bytes >= bounds.checkpoint_bytes;
             if due {
                 current.claimed = current.tail;
             }
@@ -141,7 +144,7 @@ impl Inner {
     /// checkpoints stay small.
     pub(super) async fn checkpoint_now(&self) -> Result<()> {
         let inline = self.state().version.inline_bytes() as u64;
-        if inline > 4 * self.options.checkpoint_bytes {
+        if inline > self.settings().checkpoint_bytes.saturating_mul(4) {
             self.flush_all().await?;
         }
         let _one = self.alone(&self.maintenance).await;

@@ -3,14 +3,14 @@
 //! held across a request: a call that vanishes blocks nobody, and another call of this handle that
 //! was quicker is met like any foreign writer.
 
-use super::{Current, Inner};
+use super::{Current, Inner, settings::settings_of};
 use crate::{
     data::{intake, rows::Rows, schema::TableSchema},
     error::{Error, Result},
     log::{
         chain::{Found, unpack},
         clock::Moment,
-        edit::{Edit, Settings, TableId},
+        edit::{Edit, TableId},
         record::{Record, encode_object, record_key},
         store::{Fence, Loaded, Slot, Tail, unknown},
         version::{Head, InlineRows, Version},
@@ -138,7 +138,7 @@ impl Inner {
     fn next_record(&self, version: &Version, mut edits: Vec<Edit>) -> Record {
         let first = version.database.is_none();
         if first {
-            edits.push(Edit::Settings(self.settings()));
+            edits.push(Edit::Settings(settings_of(&self.options)));
         }
         Record {
             database: version.database.unwrap_or_else(|| self.random()),
@@ -151,25 +151,12 @@ impl Inner {
         }
     }
 
-    fn settings(&self) -> Settings {
-        Settings {
-            grace: self.options.grace.as_micros() as u64,
-            retention: self.options.retention.as_micros() as u64,
-            inline_commit_bytes: self.options.inline_commit_bytes as u64,
-            checkpoint_records: self.options.checkpoint_records,
-            checkpoint_bytes: self.options.checkpoint_bytes,
-        }
-    }
-
     /// PROTOCOL F1: a proof counts for half the grace time that all handles use (N3).
-    fn fence(&self, at: &Current) -> Fence {
-        let grace = match &at.state.version.settings {
-            Some(settings) => Duration::from_micros(settings.grace),
-            None => self.options.grace,
-        };
+    pub(super) fn fence(&self, at: &Current) -> Fence {
+        let grace = self.settings_of(&at.state.version).grace;
         Fence {
             proof: at.proof,
-            counts_for: grace / 2,
+            counts_for: Duration::from_micros(grace) / 2,
         }
     }
 
@@ -220,7 +207,7 @@ impl Inner {
 
     /// Lists what follows the position and applies it; where that is a gap or another branch, the
     /// position was left behind, and the newest checkpoint leads on (PROTOCOL F1, F2).
-    async fn follow(&self) -> Result<()> {
+    pub(super) async fn follow(&self) -> Result<()> {
         let before = self.current();
         let asked = self.log.moment();
         let head = before.state.version.head;

@@ -6,23 +6,29 @@ mod commit;
 mod conflict;
 mod feeds;
 mod flush;
+mod gc;
 mod group;
 mod log;
 mod open;
 mod prepare;
 mod reader;
 mod scan;
+mod settings;
 mod snapshot;
 mod stats;
 mod table;
+mod tags;
 mod transaction;
 
 pub use changes::{Change, Changes, ChangesOptions, Cursor, TableChange};
 pub use commit::Committed;
+pub use gc::{GcOptions, GcReport};
 pub use scan::{Scan, ScanBuilder};
-pub use snapshot::{AsOf, Snapshot, SnapshotTable};
+pub use settings::SettingsChange;
+pub use snapshot::{Snapshot, SnapshotTable};
 pub use stats::{Stats, TableStats};
 pub use table::Table;
+pub use tags::LogVersion;
 pub use transaction::{Isolation, Transaction, TransactionOptions, TransactionTable};
 
 use crate::{
@@ -129,7 +135,7 @@ impl Db {
     /// is empty or longer than 128 bytes.
     pub async fn create_table(&self, name: &str, schema: TableSchema) -> Result<Table> {
         self.inner.check_open()?;
-        check_table_name(name)?;
+        check_name("table", name)?;
         let schema = Arc::new(schema);
         self.inner
             .commit_record(IfFreed::Replan, &mut |state| {
@@ -282,18 +288,19 @@ impl Inner {
     }
 }
 
-fn check_table_name(name: &str) -> Result<()> {
+/// The name of a table or a tag: `what`.
+fn check_name(what: &str, name: &str) -> Result<()> {
     let most = crate::data::schema::MAX_NAME_BYTES;
     if name.is_empty() || name.len() > most {
         return Err(Error::invalid(format!(
-            "table name {:?} has {} bytes: it takes 1 to {most}",
+            "{what} name {:?} has {} bytes: it takes 1 to {most}",
             name.chars().take(40).collect::<String>(),
             name.len()
         )));
     }
     if name.chars().any(char::is_control) {
         return Err(Error::invalid(format!(
-            "table name {name:?} has a control character"
+            "{what} name {name:?} has a control character"
         )));
     }
     Ok(())

@@ -8,21 +8,12 @@ use super::{
 };
 use crate::{
     data::schema::TableSchema,
-    error::{Error, Result},
-    log::history::check_as_of,
+    error::Result,
+    log::history::{AsOf, is_beyond, resolve},
     state::State,
 };
 use arrow_array::RecordBatch;
 use std::sync::Arc;
-
-/// A moment to read as of.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum AsOf {
-    /// Microseconds since the Unix epoch.
-    Timestamp(i64),
-    /// A named timestamp: see [`Db::tag`].
-    Tag(String),
-}
 
 /// A view of all tables at one moment. Cheap to clone; holds memory, not files: what is read of it later
 /// than the grace time may be `Expired`.
@@ -63,41 +54,16 @@ impl Db {
     /// does not exist.
     pub async fn snapshot_at(&self, at: AsOf) -> Result<Snapshot> {
         self.inner.check_open()?;
-        let wanted = match &at {
-            AsOf::Timestamp(ts) => *ts,
-            AsOf::Tag(name) => self.inner.tag_time(name).await?,
-        };
-        if wanted > self.inner.state().version.head.ts {
+        if is_beyond(&self.inner.state().version, &at) {
             self.inner.refresh().await?;
         }
         let state = self.inner.state();
-        let timestamp = wanted.min(state.version.head.ts);
-        check_as_of(&state.version, timestamp)?;
+        let timestamp = resolve(&state.version, &at)?;
         Ok(Snapshot {
             inner: self.inner.clone(),
             state,
             as_of: timestamp,
             timestamp,
-        })
-    }
-}
-
-impl Inner {
-    /// The timestamp of a tag; looks once whether another handle made it.
-    async fn tag_time(&self, name: &str) -> Result<i64> {
-        let find = || self.state().version.tags.get(name).copied();
-        if let Some(ts) = find() {
-            return Ok(ts);
-        }
-        self.refresh().await?;
-        find().ok_or_else(|| {
-            let state = self.state();
-            let names: Vec<&str> = state.version.tags.keys().map(String::as_str).collect();
-            let there = match names.is_empty() {
-                true => "there is none".to_owned(),
-                false => format!("there are {}", names.join(", ")),
-            };
-            Error::invalid(format!("no tag {name:?}: {there}"))
         })
     }
 }

@@ -81,6 +81,13 @@ pub fn unpack(seq: u64, bytes: &Bytes, from: u64) -> Result<Vec<Found>> {
     Ok(all.into())
 }
 
+/// The record in the object `log/seq` alone.
+pub fn unpack_one(seq: u64, bytes: &Bytes) -> Result<Found> {
+    let object = record_key(seq);
+    let (body, _) = decode_object(&object, bytes)?;
+    Found::decode(&object, seq, Bytes::copy_from_slice(&body))
+}
+
 /// The records up to a position that a handle read or wrote last: what the next record carries as
 /// copies, and who writes at the same time. Bounded by [`MAX_COPIES`] and [`MAX_COPY_BYTES`].
 #[derive(Clone, Debug, Default)]

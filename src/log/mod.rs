@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod clock;
 mod codec;
 pub mod edit;
+pub mod gc;
 pub mod history;
 pub mod record;
 pub mod store;

@@ -150,7 +150,8 @@ impl LogStore {
         }
     }
 
-    async fn read_checkpoint(&self, seq: u64) -> Result<Option<Version>> {
+    /// The checkpoint at `seq`, if it is there.
+    pub async fn read_checkpoint(&self, seq: u64) -> Result<Option<Version>> {
         let key = checkpoint_key(seq);
         let Some(bytes) = self.storage.get(&key).await? else {
             return Ok(None);

@@ -8,6 +8,7 @@
     clippy::panic
 )]
 
+pub mod aging;
 pub mod arrays;
 pub mod cells;
 pub mod conformance;
