@@ -270,42 +270,79 @@ async fn a_number_that_gc_freed_is_not_won_twice() {
     assert_eq!(world.content().await, model(0, 20));
 }
 
-/// A gc asleep between its record and its deletions, while others go on and gc frees its own record:
-/// it finds that its proof is too old, and leaves the rest to the next.
+/// A gc asleep before its record's reply, or before the fence, while others go on and gc frees its record.
 #[tokio::test]
-async fn a_gc_that_slept_after_its_record_deletes_nothing() {
+async fn a_gc_that_slept_goes_on_from_the_head_or_deletes_nothing() {
+    for before_fence in [false, true] {
+        let world = Aging::new(Told::Clock);
+        let (_, other, theirs) = world.open(small()).await;
+        ingest(&theirs, 0, 10).await;
+        other.flush().await.unwrap();
+        other.checkpoint().await.unwrap();
+        world.orphan(1).await;
+        world.pass(2 * HOUR);
+        let (asleep, sleeper, _) = world.open(small()).await;
+        asleep.hold.close("log/0000");
+        let call = tokio::spawn({
+            let db = sleeper.clone();
+            async move { db.gc(GcOptions::default()).await }
+        });
+        settle().await;
+        let there = world.keys("data/").await.len();
+        assert_eq!(there, 2, "its record is in, nothing is deleted");
+        if before_fence {
+            asleep.gate.close("checkpoint/");
+            asleep.hold.open();
+            settle().await;
+        }
+        for id in 10..30 {
+            ingest(&theirs, id, id + 1).await;
+        }
+        other.checkpoint().await.unwrap();
+        world.pass(26 * HOUR);
+        gc(&other).await;
+        let orphan = world.orphan(2).await;
+        let deleted = world.memory.counters().delete;
+        asleep.hold.open();
+        asleep.gate.open();
+        let outcome = call.await.unwrap();
+        let deleted = world.memory.counters().delete - deleted;
+        match outcome {
+            Ok(report) if !before_fence => {
+                let told = report.records + report.checkpoints + report.files;
+                assert_eq!(told, deleted);
+            }
+            outcome => {
+                let error = outcome.unwrap_err();
+                assert_eq!(
+                    (error.kind(), deleted),
+                    (ErrorKind::Unavailable, 0),
+                    "{error}"
+                );
+            }
+        }
+        assert!(world.keys("data/").await.contains(&orphan));
+        assert_eq!(world.content().await, model(0, 30));
+    }
+}
+
+/// G3: neither in C nor added after it. A reader may still have the version in between.
+#[tokio::test]
+async fn a_file_added_and_removed_after_the_checkpoint_stays_until_it_is_covered() {
     let world = Aging::new(Told::Clock);
-    let (_, other, theirs) = world.open(small()).await;
-    ingest(&theirs, 0, 10).await;
-    other.flush().await.unwrap();
-    other.checkpoint().await.unwrap();
-    world.orphan(1).await;
-    world.pass(2 * HOUR);
-    let (asleep, sleeper, _) = world.open(small()).await;
-    asleep.hold.close("log/0000");
-    let call = tokio::spawn({
-        let db = sleeper.clone();
-        async move { db.gc(GcOptions::default()).await }
-    });
-    settle().await;
-    let orphans = world.keys("data/").await;
-    assert_eq!(orphans.len(), 2, "its record is in, nothing is deleted");
-    for id in 10..30 {
-        ingest(&theirs, id, id + 1).await;
-    }
-    other.checkpoint().await.unwrap();
-    world.pass(26 * HOUR);
-    gc(&other).await;
-    let deleted = world.memory.counters().delete;
-    asleep.hold.open();
-    let outcome = call.await.unwrap();
-    let deleted = world.memory.counters().delete - deleted;
-    match outcome {
-        // It read its reply, found itself late, and planned on the log's head.
-        Ok(report) => assert_eq!(report.records + report.checkpoints + report.files, deleted),
-        Err(error) => assert_eq!((error.kind(), deleted), (ErrorKind::Unavailable, 0)),
-    }
-    assert_eq!(world.content().await, model(0, 30));
+    let (stage, db, table) = world.open(Options::default()).await;
+    ingest(&table, 0, 10).await;
+    db.checkpoint().await.unwrap();
+    db.flush().await.unwrap();
+    let log = LogStore::new(stage.env().data, stage.env().runtime, 0, 4);
+    let id = log.load().await.unwrap().version.files_of(1)[0].meta.id;
+    world.pass(3 * HOUR);
+    commit(&stage, vec![Edit::RemoveSstable { table: 1, id }]).await;
+    assert_eq!(gc(&db).await.files, 0);
+    db.checkpoint().await.unwrap();
+    world.pass(61 * MINUTE);
+    assert_eq!(gc(&db).await.files, 1);
+    assert_eq!(world.content().await, model(0, 0));
 }
 
 #[tokio::test]
