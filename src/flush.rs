@@ -79,10 +79,7 @@ impl Flushed {
         }
         // Rows of a table that was dropped meanwhile die with it (C6); below the orphan floor gc may
         // have taken the file (G3).
-        edits.retain(|edit| match edit {
-            Edit::AddSstable { table, .. } => version.tables.contains_key(table),
-            _ => true,
-        });
+        edits.retain(|edit| version.takes(edit));
         match edits
             .iter()
             .any(|edit| is_orphan(edit, version.orphan_floor))

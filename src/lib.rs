@@ -53,6 +53,7 @@ pub mod sstable;
 pub mod state;
 pub mod wal;
 
+pub use data::alter::Alteration;
 pub use db::{
     Change, Changes, ChangesOptions, Committed, Cursor, Db, GcOptions, GcReport, Isolation,
     LogVersion, Scan, ScanBuilder, SettingsChange, Snapshot, SnapshotTable, Stats, Table,

@@ -5,7 +5,7 @@
 pub mod recent;
 
 use crate::{
-    data::{rows::Rows, schema::TableSchema},
+    data::{adapt::SchemaMap, rows::Rows, schema::TableSchema},
     log::{
         edit::TableId,
         version::{LiveFile, TableEntry, Version},
@@ -44,6 +44,41 @@ impl Memory {
     fn is_empty(&self) -> bool {
         self.pending.is_empty() && self.inline.is_empty()
     }
+
+    fn in_layout(&self, map: &Layout) -> Self {
+        Self {
+            pending: self.pending.with_each(&|rows| map.rows(rows)),
+            inline: self.inline.with_each(&|rows| map.rows(rows)),
+        }
+    }
+}
+
+/// Brings rows of an older schema version into the layout of a newer one.
+struct Layout(Option<SchemaMap>);
+
+impl Layout {
+    fn new(from: &TableSchema, to: &TableSchema) -> Self {
+        Self(SchemaMap::new(from, to).ok())
+    }
+
+    /// A swap cannot fail, and neither can this, for the version has checked that the newer schema
+    /// follows the older. Were it to, the rows would be left without columns: reading them fails, for
+    /// ever and loudly, where rows of another layout might be read as something else.
+    fn rows(&self, rows: &Rows) -> Rows {
+        let mapped = self.0.as_ref().and_then(|map| map.rows(rows).ok());
+        mapped.unwrap_or_else(|| rows.without_columns())
+    }
+}
+
+/// Rows of one table, in the layout of one of its schema versions.
+#[derive(Clone, Debug)]
+pub struct TableRows {
+    /// Their table.
+    pub table: TableId,
+    /// The schema version they were validated against.
+    pub schema_version: u32,
+    /// All storage columns of that.
+    pub rows: Rows,
 }
 
 /// One table in a state.
@@ -68,6 +103,38 @@ impl TableState {
             .iter()
             .map(|(_, m)| m.as_ref())
             .chain(std::iter::once(&self.active))
+    }
+
+    /// The same memtables under another entry, in its layout.
+    fn with_entry(&self, entry: &TableEntry) -> Self {
+        let mut next = self.clone();
+        next.entry = entry.clone();
+        let (from, to) = (&self.entry.schema, &entry.schema);
+        if Arc::ptr_eq(from, to) || from == to {
+            return next;
+        }
+        let map = Layout::new(from, to);
+        next.active = next.active.in_layout(&map);
+        for (_, memory) in &mut next.sealed {
+            *memory = Arc::new(memory.in_layout(&map));
+        }
+        next
+    }
+
+    /// Rows that were validated against an earlier schema version, in today's layout. Rows of a
+    /// version that the table never had are left without columns.
+    pub fn in_layout(&self, schema_version: u32, rows: Rows) -> Rows {
+        if schema_version == self.entry.schema_version {
+            return rows;
+        }
+        match self.entry.schema_at(schema_version) {
+            Ok(from) => Layout::new(&from, &self.entry.schema).rows(&rows),
+            Err(_) => rows.without_columns(),
+        }
+    }
+
+    fn pending_rows(&self) -> u64 {
+        self.memories().map(|m| m.pending.rows() as u64).sum()
     }
 }
 
@@ -100,6 +167,9 @@ pub struct State {
     pub jumps: u64,
     /// What was committed lately, while a transaction is open.
     pub recent: Recent,
+    /// Pending rows that died with their tables, dropped in the log (PROTOCOL C6): this device had
+    /// acknowledged them, and nobody will read them.
+    pub dropped_rows: u64,
     next_generation: u64,
 }
 
@@ -114,22 +184,23 @@ impl State {
             wal_positions: BTreeMap::new(),
             jumps: 0,
             recent: Recent::new(usize::MAX),
+            dropped_rows: 0,
             next_generation: 1,
         };
         state.adopt(version);
         state
     }
 
-    /// Takes catalog and files from a version; memtables of tables that stay are kept.
+    /// Takes catalog and files from a version; memtables of tables that stay are kept, in the layout
+    /// of their schemas of now.
     fn adopt(&mut self, version: Arc<Version>) {
         let mut tables = BTreeMap::new();
         for (id, entry) in &version.tables {
             let files = version.files_of(*id);
             let table = match self.tables.get(id) {
                 Some(old) => TableState {
-                    entry: entry.clone(),
                     files,
-                    ..old.as_ref().clone()
+                    ..old.with_entry(entry)
                 },
                 None => TableState {
                     id: *id,
@@ -141,33 +212,47 @@ impl State {
             };
             tables.insert(*id, Arc::new(table));
         }
+        let dropped = (self.tables.iter()).filter(|(id, _)| !tables.contains_key(id));
+        self.dropped_rows += dropped.map(|(_, t)| t.pending_rows()).sum::<u64>();
         self.tables = tables;
         self.last_stamp = self.last_stamp.max(version.head.ts);
         self.version = version;
     }
 
-    /// Rows of a table that was dropped meanwhile die with it (PROTOCOL C6).
     fn change(&mut self, table: TableId, f: impl FnOnce(&mut TableState)) {
         if let Some(found) = self.tables.get_mut(&table) {
             f(Arc::make_mut(found));
         }
     }
 
-    /// After a WAL commit: its rows are pending. `rows` are in commit order.
+    /// After a WAL commit: its rows are pending. `rows` are in commit order. Those of a table that was
+    /// dropped meanwhile die with it (PROTOCOL C6).
     pub fn with_pending(
         &self,
-        rows: Vec<(TableId, Rows)>,
+        rows: Vec<TableRows>,
         session: SessionId,
         frame: u64,
         stamp: i64,
     ) -> State {
         let mut next = self.clone();
-        for (table, rows) in rows {
-            next.change(table, |t| t.active.pending = t.active.pending.with(rows));
+        for of in rows {
+            let count = of.rows.len() as u64;
+            match next.in_layout(of) {
+                None => next.dropped_rows += count,
+                Some((table, rows)) => {
+                    next.change(table, |t| t.active.pending = t.active.pending.with(rows));
+                }
+            }
         }
         next.wal_positions.insert(session, frame);
         next.last_stamp = next.last_stamp.max(stamp);
         next
+    }
+
+    /// Rows in today's layout of their table; `None` if that was dropped.
+    pub fn in_layout(&self, of: TableRows) -> Option<(TableId, Rows)> {
+        let table = self.tables.get(&of.table)?;
+        Some((of.table, table.in_layout(of.schema_version, of.rows)))
     }
 
     /// With the rows of a transaction that is not committed yet, as its own reads see them.
@@ -293,9 +378,15 @@ impl State {
             .retain(|session, frame| *frame > version.wal_floor(session));
     }
 
-    /// Closes the active memtables; the same state if they are empty.
+    /// Closes the active memtables; the same state if there is nothing to move. Frames whose rows died
+    /// with their table are to be passed, too: their floor lets the WAL be truncated.
     pub fn sealed(&self) -> State {
-        if self.tables.values().all(|t| t.active.is_empty()) {
+        let covered = match self.seals.last() {
+            Some(last) => (self.wal_positions.iter())
+                .all(|(session, frame)| last.wal_floors.get(session) >= Some(frame)),
+            None => self.wal_positions.is_empty(),
+        };
+        if covered && self.tables.values().all(|t| t.active.is_empty()) {
             return self.clone();
         }
         let mut next = self.clone();

@@ -9,7 +9,7 @@ use lakeshore::{
     env::Storage,
     log::{
         edit::Edit,
-        record::Record,
+        record::{Record, digest, encode_object},
         store::{Fence, LogStore, Slot},
     },
 };
@@ -59,8 +59,9 @@ async fn commit(stage: &Arc<Stage>, edits: Vec<Edit>) {
         proof: log.moment(),
         counts_for: HOUR,
     };
-    let bytes = record.encode().into();
-    let slot = log.put_record(record.seq, &bytes, &fence).await.unwrap();
+    let body = record.encode();
+    let (own, bytes) = ((record.seq, digest(&body)), encode_object(&body, &[]));
+    let slot = log.put_record(own, &bytes, &fence).await.unwrap();
     assert!(matches!(slot, Slot::Won(_)));
 }
 

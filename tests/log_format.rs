@@ -4,9 +4,14 @@
 
 mod support;
 
+use arrow_schema::{DataType, Field};
 use bytes::Bytes;
 use lakeshore::{
-    ErrorKind,
+    Alteration, ErrorKind,
+    data::{
+        history::{ColumnHistory, PastColumn},
+        schema::TableSchema,
+    },
     log::{
         chain::unpack,
         checkpoint::{decode_checkpoint, decode_current, encode_checkpoint, encode_current},
@@ -54,9 +59,27 @@ fn meta(id: u8, fresh: bool) -> Arc<SstableMeta> {
     })
 }
 
+/// One of each kind.
+fn alterations() -> Vec<Alteration> {
+    let field = |name: &str| Arc::new(Field::new(name, DataType::Utf8, true));
+    vec![
+        Alteration::DropColumn("name".into()),
+        Alteration::AddColumn(field("name")),
+        Alteration::Widen {
+            column: "n".into(),
+            to: DataType::Int64,
+        },
+        Alteration::RenameColumn {
+            from: "id".into(),
+            to: "key".into(),
+        },
+    ]
+}
+
 /// A record with every edit, following `prev`.
 fn records() -> Vec<Record> {
     let schema = Arc::new(engine::schema());
+    let altered = Arc::new(schema.altered(&alterations()).unwrap());
     let record = |seq: u64, edits| Record {
         database: [0xDB; 16],
         seq,
@@ -129,6 +152,11 @@ fn records() -> Vec<Record> {
                     table: 2,
                     name: "airports".into(),
                     schema: schema.clone(),
+                },
+                Edit::AlterTable {
+                    table: 1,
+                    name: "flights".into(),
+                    schema: altered,
                 },
                 Edit::DropTable { table: 2 },
                 Edit::InlineFloor { from: 0, to: 1 },
@@ -323,6 +351,130 @@ fn a_record_that_does_not_follow_changes_nothing() {
         assert!(error.message().contains(word), "{error}");
     }
     assert_eq!(version, before);
+}
+
+/// Histories that no alteration makes, under a right checksum.
+#[test]
+fn a_checkpoint_whose_history_does_not_fit_is_corrupt() {
+    let (_, version) = chain().pop().unwrap();
+    let good = &version.tables[&1];
+    assert_eq!((good.schema_version, good.history.past().len()), (2, 3));
+    let first = good.schema_at(1).unwrap();
+    assert!(first.same_columns(&engine::schema()), "{first:?}");
+    assert!(good.schema_at(0).is_err() && good.schema_at(3).is_err());
+    let since = good.history.since().to_vec();
+    let past = good.history.past().to_vec();
+    let parts = |since: &[u32], past: &[PastColumn]| {
+        ColumnHistory::from_parts(&good.schema, 2, since.to_vec(), past.to_vec())
+    };
+    assert_eq!(parts(&since, &past).as_ref(), Ok(good.history.as_ref()));
+    type Lie<'a> = (&'a str, &'a dyn Fn(&mut Vec<u32>, &mut Vec<PastColumn>));
+    let lies: [Lie<'_>; 12] = [
+        ("fit the columns", &|since, _| since.truncate(2)),
+        ("newer than its table", &|since, _| since[2] = 3),
+        ("newer than its table", &|since, _| since[2] = 0),
+        ("a key column was added", &|_, past| drop(past.remove(0))),
+        ("never given", &|_, past| past[1].id = 5),
+        ("no time", &|_, past| past[1].first = 0),
+        ("no time", &|_, past| past[1].last = 2),
+        ("out of order", &|_, past| past.swap(0, 1)),
+        ("away for a while", &|since, _| since[1] = 1),
+        ("out of order", &|_, past| past.push(past[2].clone())),
+        ("key column changed", &|_, past| {
+            let field = past[0].field.as_ref().clone();
+            past[0].field = Arc::new(field.with_data_type(DataType::Int32));
+        }),
+        ("no longer nullable", &|since, past| {
+            let field = past[2].field.as_ref().clone();
+            past[2].field = Arc::new(field.with_data_type(DataType::Int64));
+            past[0].field = Arc::new(past[0].field.as_ref().clone().with_nullable(true));
+            since[0] = 2;
+        }),
+    ];
+    for (word, lie) in lies {
+        let (mut since, mut past) = (since.clone(), past.clone());
+        lie(&mut since, &mut past);
+        let why = parts(&since, &past).unwrap_err();
+        assert!(why.contains(word), "{word}: {why}");
+    }
+}
+
+/// What no writer does: it would make rows unreadable.
+#[test]
+fn an_alteration_under_which_old_rows_cannot_be_read_is_corrupt() {
+    let (_, version) = chain().swap_remove(1);
+    let schema = engine::schema();
+    let field = |name: &str, t, nullable| Arc::new(Field::new(name, t, nullable));
+    let id = field("id", DataType::Int64, false);
+    let n = field("n", DataType::Int32, true);
+    let parts = |columns: Vec<Arc<Field>>, ids: &[u32], next| {
+        Arc::new(TableSchema::from_parts(columns, ids.to_vec(), vec![0], next).unwrap())
+    };
+    let wide = field("id", DataType::Int32, false);
+    let small = field("n", DataType::Int16, true);
+    let sure = field("n", DataType::Int32, false);
+    let alter = |table, name: &str, schema| Edit::AlterTable {
+        table,
+        name: name.into(),
+        schema,
+    };
+    let lies = [
+        (
+            "primary key",
+            alter(1, "flights", parts(vec![wide], &[1], 4)),
+        ),
+        (
+            "primary key",
+            alter(1, "flights", parts(vec![id.clone()], &[4], 5)),
+        ),
+        (
+            "went from",
+            alter(1, "flights", parts(vec![id.clone(), small], &[1, 3], 4)),
+        ),
+        (
+            "nullable",
+            alter(
+                1,
+                "flights",
+                parts(vec![id.clone(), sure.clone()], &[1, 3], 4),
+            ),
+        ),
+        (
+            "neither old",
+            alter(1, "flights", parts(vec![id.clone(), sure], &[1, 4], 5)),
+        ),
+        ("twice", alter(1, "flights", parts(vec![id, n], &[1, 2], 3))),
+        ("another is", alter(1, "ports", Arc::new(schema.clone()))),
+        ("not there", alter(7, "x", Arc::new(schema))),
+        (
+            "schema version 2",
+            Edit::Rows {
+                table: 1,
+                schema_version: 2,
+                kind: Kind::Upsert,
+                ipc: Bytes::new(),
+            },
+        ),
+        (
+            "schema version 0",
+            Edit::AddSstable {
+                table: 1,
+                schema_version: 0,
+                meta: meta(0x33, true),
+            },
+        ),
+    ];
+    for (word, edit) in lies {
+        let record = Record {
+            seq: 3,
+            prev: version.head.digest,
+            edits: vec![edit],
+            ..records().swap_remove(2)
+        };
+        let error = version.apply(&record, [0; 32]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Corrupt);
+        assert!(error.message().contains(word), "{word}: {error}");
+    }
 }
 
 #[test]

@@ -206,7 +206,8 @@ impl Inner {
                 stamps.push(stamp);
                 next = next.with_change(prepared.touched().collect());
                 let rows = prepared.stamped(stamp);
-                self.feeds.preview(stamp, &rows);
+                let shown = rows.iter().filter_map(|of| next.in_layout(of.clone()));
+                self.feeds.preview(stamp, shown);
                 next = next.with_pending(rows, position.session, position.frame, stamp);
             }
             next
@@ -271,15 +272,18 @@ impl Inner {
     }
 
     async fn sstable_edits(&self, group: &[Prepared]) -> Result<Vec<Edit>> {
-        let mut tables: BTreeMap<TableId, (u32, Vec<Rows>)> = BTreeMap::new();
-        for (order, part) in group.iter().flat_map(|p| &p.tables).enumerate() {
-            let (_, rows) = tables
-                .entry(part.table)
-                .or_insert((part.schema_version, Vec::new()));
-            // Stamps only order the rows here: the last commit of the group wins.
-            rows.push(with_stamp(part.rows.clone(), order as i64));
-        }
         let state = self.state();
+        let mut tables: BTreeMap<TableId, Vec<Rows>> = BTreeMap::new();
+        for (order, part) in group.iter().flat_map(|p| &p.tables).enumerate() {
+            let Some(found) = state.tables.get(&part.table) else {
+                continue;
+            };
+            // Some of the group may have been validated before the table was altered.
+            let rows = found.in_layout(part.schema_version, part.rows.clone());
+            // Stamps only order the rows here: the last commit of the group wins.
+            let rows = with_stamp(rows, order as i64);
+            tables.entry(part.table).or_default().push(rows);
+        }
         let target = Target {
             storage: &self.data,
             runtime: &self.runtime,
@@ -287,15 +291,15 @@ impl Inner {
             floor: state.version.orphan_floor,
         };
         let mut edits = Vec::new();
-        for (table, (schema_version, rows)) in tables {
+        for (table, rows) in tables {
             let Some(found) = state.tables.get(&table) else {
                 continue;
             };
             let Some(rows) = merge_all(rows, Keep::Newest)? else {
                 continue;
             };
-            let schema = &found.entry.schema;
-            edits.extend(write_commit(target, table, schema, schema_version, vec![rows]).await?);
+            let (schema, version) = (&found.entry.schema, found.entry.schema_version);
+            edits.extend(write_commit(target, table, schema, version, vec![rows]).await?);
         }
         Ok(edits)
     }

@@ -66,9 +66,14 @@ impl Feeds {
     }
 
     /// A local commit.
-    pub(super) fn preview(&self, ts: i64, rows: &[(TableId, Rows)]) {
-        for feed in lock(&self.previews).iter().filter_map(Weak::upgrade) {
-            lock(&feed.waiting).push(ts, rows);
+    pub(super) fn preview(&self, ts: i64, rows: impl Iterator<Item = (TableId, Rows)>) {
+        let previews = lock(&self.previews);
+        if previews.is_empty() {
+            return;
+        }
+        let rows: Vec<_> = rows.collect();
+        for feed in previews.iter().filter_map(Weak::upgrade) {
+            lock(&feed.waiting).push(ts, &rows);
         }
     }
 }

@@ -4,6 +4,7 @@
 use super::{
     commit::{Committed, Job, Waiting},
     conflict::{Footprint, Verdict},
+    log::dropped,
     transaction::Watch,
 };
 use crate::{
@@ -15,7 +16,7 @@ use crate::{
         version::LiveFile,
     },
     merge::Kind,
-    state::{State, recent::Touched},
+    state::{State, TableRows, recent::Touched},
     wal::{FrameBody, FrameKind},
 };
 use bytes::Bytes;
@@ -27,7 +28,7 @@ const GROUP_COMMITS: usize = 256;
 /// A commit, ready to go.
 pub(super) struct Prepared {
     /// One entry a table.
-    pub(super) tables: Vec<TableRows>,
+    pub(super) tables: Vec<TableWrite>,
     /// What a transaction is checked by.
     pub(super) footprint: Option<Footprint>,
     /// Keeps what it is checked against, until it is decided.
@@ -35,7 +36,7 @@ pub(super) struct Prepared {
 }
 
 /// Rows of one commit to one table.
-pub(super) struct TableRows {
+pub(super) struct TableWrite {
     pub(super) table: TableId,
     pub(super) schema_version: u32,
     pub(super) rows: Rows,
@@ -43,7 +44,7 @@ pub(super) struct TableRows {
     pub(super) bodies: Vec<(Kind, Bytes)>,
 }
 
-impl TableRows {
+impl TableWrite {
     /// Bytes of its IPC streams.
     pub(super) fn bytes(&self) -> usize {
         self.bodies.iter().map(|(_, ipc)| ipc.len()).sum()
@@ -53,7 +54,7 @@ impl TableRows {
 impl Prepared {
     /// Bytes of its IPC streams.
     pub(super) fn bytes(&self) -> usize {
-        self.tables.iter().map(TableRows::bytes).sum()
+        self.tables.iter().map(TableWrite::bytes).sum()
     }
 
     /// How many rows it writes.
@@ -63,13 +64,17 @@ impl Prepared {
 
     /// The keys it writes, as transactions are checked against them.
     pub(super) fn touched(&self) -> impl Iterator<Item = (TableId, Touched)> {
-        let keys = |t: &TableRows| (t.table, Touched::Keys(t.rows.keys.clone()));
+        let keys = |t: &TableWrite| (t.table, Touched::Keys(t.rows.keys.clone()));
         self.tables.iter().map(keys)
     }
 
     /// Its rows, for the memtables.
-    pub(super) fn stamped(&self, stamp: i64) -> Vec<(TableId, Rows)> {
-        let stamped = |t: &TableRows| (t.table, with_stamp(t.rows.clone(), stamp));
+    pub(super) fn stamped(&self, stamp: i64) -> Vec<TableRows> {
+        let stamped = |t: &TableWrite| TableRows {
+            table: t.table,
+            schema_version: t.schema_version,
+            rows: with_stamp(t.rows.clone(), stamp),
+        };
         self.tables.iter().map(stamped).collect()
     }
 
@@ -163,7 +168,7 @@ pub(super) fn decide(group: &[Prepared], state: &State) -> Decided {
     let mut earlier: Vec<(TableId, Touched)> = Vec::new();
     let transactions = group.iter().any(|p| p.footprint.is_some());
     for (member, prepared) in group.iter().enumerate() {
-        let mut refusal = dropped(prepared, state);
+        let mut refusal = refused(prepared, state);
         if let (None, Some(footprint)) = (&refusal, &prepared.footprint) {
             match footprint.verdict(&state.recent, &earlier) {
                 Verdict::Free => {}
@@ -212,9 +217,9 @@ impl Decided {
 }
 
 /// PROTOCOL C6: rows for a table that was dropped meanwhile.
-fn dropped(prepared: &Prepared, state: &State) -> Option<Error> {
-    let gone = |t: &TableRows| !state.version.tables.contains_key(&t.table);
-    (prepared.tables.iter().any(gone)).then(|| Error::invalid("the table was dropped"))
+fn refused(prepared: &Prepared, state: &State) -> Option<Error> {
+    let gone = |t: &TableWrite| !state.version.tables.contains_key(&t.table);
+    (prepared.tables.iter().any(gone)).then(dropped)
 }
 
 fn conflict(state: &State, table: Option<TableId>) -> Error {
@@ -247,9 +252,6 @@ pub(super) fn fresh_edits(edits: &[Edit], state: &State) -> Result<Vec<Edit>> {
             "the commit took longer than the grace time, and gc counts its sstables as orphans: retry",
         ));
     }
-    let lives = |edit: &&Edit| match edit {
-        Edit::AddSstable { table, .. } => state.version.tables.contains_key(table),
-        _ => true,
-    };
+    let lives = |edit: &&Edit| state.version.takes(edit);
     Ok(edits.iter().filter(lives).cloned().collect())
 }

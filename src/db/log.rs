@@ -5,15 +5,15 @@
 
 use super::{Current, Inner, settings::settings_of};
 use crate::{
-    data::{intake, rows::Rows, schema::TableSchema},
-    error::{Error, Result},
+    data::{adapt::SchemaMap, intake, rows::Rows, schema::TableSchema},
+    error::{Error, ErrorKind, Result},
     log::{
         chain::{Found, unpack},
         clock::Moment,
         edit::{Edit, TableId},
         record::{Record, encode_object, record_key},
         store::{Fence, Loaded, Slot, Tail, unknown},
-        version::{Head, InlineRows, Version},
+        version::{Head, InlineRows, TableEntry, Version},
     },
     merge::{Kind, sorted_rows},
     state::{
@@ -89,7 +89,7 @@ impl Inner {
             }
         }
         Err(Error::new(
-            crate::ErrorKind::Unavailable,
+            ErrorKind::Unavailable,
             format!("other writers won the next slot {MAX_LOST_RACES} times in a row: retry later"),
         ))
     }
@@ -196,8 +196,14 @@ impl Inner {
     ) -> Result<Arc<TableState>> {
         self.refresh().await?;
         let Some(now) = self.state().tables.get(&seen.id).cloned() else {
-            return Err(Error::invalid("the table was dropped"));
+            return Err(dropped());
         };
+        if now.entry.schema_version != seen.entry.schema_version {
+            return Err(Error::new(
+                ErrorKind::Expired,
+                format!("{error}; the table was altered meanwhile: start the read again"),
+            ));
+        }
         let live = |id| now.files.iter().any(|f| f.meta.id == id);
         match seen.files.iter().all(|f| live(f.meta.id)) {
             true => Err(error),
@@ -346,6 +352,11 @@ impl Step {
     }
 }
 
+/// PROTOCOL C6: rows of a dropped table die with it.
+pub(super) fn dropped() -> Error {
+    Error::invalid("the table was dropped: create it again, and ask the database for the new one")
+}
+
 /// All inline rows of a version, oldest record first.
 pub(super) fn all_inline_rows(version: &Version) -> Result<Vec<(TableId, Rows)>> {
     let seqs: BTreeSet<u64> = version.inline.iter().map(|r| r.seq).collect();
@@ -373,7 +384,7 @@ pub(super) fn rows_of<'a>(
         let Some(entry) = version.tables.get(&rows.table) else {
             continue;
         };
-        let sorted = decode_inline(&entry.schema, rows)?;
+        let sorted = decode_inline(entry, rows)?;
         match out.iter_mut().find(|(table, _)| *table == rows.table) {
             None => out.push((rows.table, sorted)),
             Some((_, earlier)) => *earlier = later_wins(earlier, sorted)?,
@@ -382,10 +393,16 @@ pub(super) fn rows_of<'a>(
     Ok(out)
 }
 
-fn decode_inline(schema: &TableSchema, rows: &InlineRows) -> Result<Rows> {
-    let batches = decode_rows(schema, rows.kind, &rows.ipc)
-        .map_err(|e| Error::corrupt(format!("{}: {e}", record_key(rows.seq))))?;
-    sorted_rows(schema, rows.kind, &batches, rows.ts)
+/// Rows decoded as what they were validated against, in today's layout (PROTOCOL C6).
+fn decode_inline(entry: &TableEntry, rows: &InlineRows) -> Result<Rows> {
+    let place = |e: Error| Error::corrupt(format!("{}: {e}", record_key(rows.seq)));
+    let schema = entry.schema_at(rows.schema_version).map_err(place)?;
+    let batches = decode_rows(&schema, rows.kind, &rows.ipc).map_err(place)?;
+    let sorted = sorted_rows(&schema, rows.kind, &batches, rows.ts)?;
+    match rows.schema_version == entry.schema_version {
+        true => Ok(sorted),
+        false => SchemaMap::new(&schema, &entry.schema)?.rows(&sorted),
+    }
 }
 
 /// IPC bytes that were validated when they were written; they are validated again.

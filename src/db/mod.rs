@@ -13,6 +13,7 @@ mod open;
 mod prepare;
 mod reader;
 mod scan;
+mod schema;
 mod settings;
 mod snapshot;
 mod stats;
@@ -48,7 +49,6 @@ use crate::{
     wal::{DatabaseId, WalWriter},
 };
 use commit::Queue;
-use log::IfFreed;
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -137,24 +137,23 @@ impl Db {
         self.inner.check_open()?;
         check_name("table", name)?;
         let schema = Arc::new(schema);
-        self.inner
-            .commit_record(IfFreed::Replan, &mut |state| {
-                let version: &Version = &state.version;
-                if let Some((_, found)) = version.table(name) {
-                    return match found.schema.difference(&schema) {
-                        None => Ok(Vec::new()),
-                        Some(difference) => Err(Error::invalid(format!(
-                            "table {name:?} exists with another schema: {difference}"
-                        ))),
-                    };
-                }
-                Ok(vec![Edit::CreateTable {
-                    table: version.next_table,
-                    name: name.to_owned(),
-                    schema: schema.clone(),
-                }])
-            })
-            .await?;
+        self.commit_or_look(&mut |state| {
+            let version: &Version = &state.version;
+            if let Some((_, found)) = version.table(name) {
+                return match found.schema.difference(&schema) {
+                    None => Ok(Vec::new()),
+                    Some(difference) => Err(Error::invalid(format!(
+                        "table {name:?} exists with another schema: {difference}"
+                    ))),
+                };
+            }
+            Ok(vec![Edit::CreateTable {
+                table: version.next_table,
+                name: name.to_owned(),
+                schema: schema.clone(),
+            }])
+        })
+        .await?;
         self.table(name)
     }
 

@@ -9,6 +9,7 @@ use super::{
     stats::Counts,
 };
 use crate::{
+    data::intake,
     env::{Counted, Env, Storage},
     error::{Error, Result},
     log::{
@@ -18,7 +19,7 @@ use crate::{
     merge::{Kind, sorted_rows},
     options::Options,
     scan::readers::Readers,
-    state::{State, recent::Recent},
+    state::{State, TableRows, recent::Recent},
     wal::{Commit, FrameKind, Replayed, WalWriter, replay_with},
 };
 use std::sync::{Arc, Mutex, atomic::AtomicBool};
@@ -62,7 +63,6 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
         None => None,
         Some(storage) => {
             let replayed = replay_into(storage.as_ref(), &mut state).await?;
-            check_database(&state, &replayed)?;
             let storage: Arc<dyn Storage> = storage.clone();
             let writer = WalWriter::new(storage, runtime.clone(), &options, replayed.tail);
             Some(async_lock::Mutex::new(writer))
@@ -105,41 +105,73 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
 /// Commits above their session's floor become pending rows, stamped above the head (PROTOCOL W2).
 async fn replay_into(storage: &dyn Storage, state: &mut State) -> Result<Replayed> {
     let mut next = state.clone();
+    // Why a commit could not be taken, said only if the WAL belongs to this database.
+    let mut failed = None;
     let replayed = replay_with(
         storage,
         Some(&state.version.floors()),
         &mut |commit: Commit| {
-            if commit.last > next.version.wal_floor(&commit.session) {
-                next = replay_commit(&next, commit)?;
+            let wanted = commit.last > next.version.wal_floor(&commit.session);
+            if wanted && failed.is_none() {
+                match replay_commit(&next, commit) {
+                    Ok(after) => next = after,
+                    Err(error) => failed = Some(error),
+                }
             }
             Ok(())
         },
     )
     .await?;
-    *state = next;
-    Ok(replayed)
+    check_database(state, &replayed)?;
+    match failed {
+        Some(error) => Err(error),
+        None => {
+            *state = next;
+            Ok(replayed)
+        }
+    }
 }
 
 fn replay_commit(state: &State, commit: Commit) -> Result<State> {
     let stamp = commit.stamp.max(state.last_stamp + 1);
+    let place = |what: String| {
+        let (first, last) = (commit.first, commit.last);
+        Error::corrupt(format!("WAL frames {first} to {last}: {what}"))
+    };
     let mut rows = Vec::with_capacity(commit.frames.len());
-    for frame in commit.frames {
-        let Some(table) = state.version.tables.get(&frame.table) else {
-            continue;
-        };
+    let mut dropped = 0;
+    for frame in &commit.frames {
         let kind = match frame.kind {
             FrameKind::Upsert => Kind::Upsert,
             FrameKind::Delete => Kind::Delete,
         };
-        let place = || format!("WAL frames {} to {}", commit.first, commit.last);
-        let batches = decode_rows(&table.schema, kind, &frame.payload)
-            .map_err(|e| Error::corrupt(format!("{}: {e}", place())))?;
-        rows.push((
-            frame.table,
-            sorted_rows(&table.schema, kind, &batches, stamp)?,
-        ));
+        let version = &state.version;
+        let Some(entry) = version.tables.get(&frame.table) else {
+            if frame.table >= version.next_table {
+                let table = frame.table;
+                return Err(place(format!(
+                    "they name table {table}, which the log lacks"
+                )));
+            }
+            // The table was dropped, and its rows with it (PROTOCOL C6).
+            dropped += intake::count_rows(&frame.payload).map_err(|e| place(e.to_string()))?;
+            continue;
+        };
+        let schema_version = frame.schema_version;
+        let schema = entry
+            .schema_at(schema_version)
+            .map_err(|e| place(e.to_string()))?;
+        let batches =
+            decode_rows(&schema, kind, &frame.payload).map_err(|e| place(e.to_string()))?;
+        rows.push(TableRows {
+            table: frame.table,
+            schema_version,
+            rows: sorted_rows(&schema, kind, &batches, stamp)?,
+        });
     }
-    Ok(state.with_pending(rows, commit.session, commit.last, stamp))
+    let mut next = state.with_pending(rows, commit.session, commit.last, stamp);
+    next.dropped_rows += dropped;
+    Ok(next)
 }
 
 fn check_database(state: &State, replayed: &Replayed) -> Result<()> {

@@ -1,7 +1,7 @@
 //! Rows of a caller, made ready for a commit: validated, converted, sorted (DESIGN promise 11). Nothing is
 //! written here.
 
-use super::group::TableRows;
+use super::group::TableWrite;
 use crate::{
     data::{
         intake::{self, Limits, Mode},
@@ -30,7 +30,7 @@ pub(super) fn rows(
     source: Source<'_>,
     kind: Kind,
     most: usize,
-) -> Result<TableRows> {
+) -> Result<TableWrite> {
     let schema = &table.entry.schema;
     let limits = Limits {
         commit_bytes: most,
@@ -55,7 +55,7 @@ pub(super) fn rows(
             (batches, ipc)
         }
     };
-    Ok(TableRows {
+    Ok(TableWrite {
         table: table.id,
         schema_version: table.entry.schema_version,
         rows: sorted_rows(schema, kind, &batches, 0)?,

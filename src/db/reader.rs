@@ -1,7 +1,13 @@
 //! Reads one table: of the newest state, of a snapshot, or within a transaction. Invariant: what a read
 //! sees is one state, whatever happens meanwhile.
 
-use super::{Inner, scan::ScanBuilder, table::select_columns, table::to_user, transaction::Open};
+use super::{
+    Inner,
+    log::dropped,
+    scan::ScanBuilder,
+    table::{select_columns, to_user},
+    transaction::Open,
+};
 use crate::{
     data::{
         intake::{self, Limits, Mode},
@@ -45,7 +51,7 @@ impl Reader {
             View::Pinned(state, _) => state.clone(),
             View::Transaction(open) => open.view()?,
         };
-        (state.tables.get(&self.id).cloned()).ok_or_else(|| Error::invalid("the table was dropped"))
+        (state.tables.get(&self.id).cloned()).ok_or_else(dropped)
     }
 
     /// Versions above this are not seen.

@@ -27,6 +27,9 @@ pub struct Stats {
     pub backlog_rows: u64,
     /// Their bytes in memory.
     pub backlog_bytes: u64,
+    /// Rows this device had acknowledged that were not in the object store when their table was
+    /// dropped there: nobody will read them. Those this handle met.
+    pub dropped_rows: u64,
     /// Bytes of all memtables.
     pub memtable_bytes: u64,
     /// Bytes of WAL segments.
@@ -136,6 +139,7 @@ pub(super) fn collect(inner: &Inner) -> Stats {
         rows_committed: counts.rows.load(Relaxed),
         backlog_rows: backlog_rows as u64,
         backlog_bytes: backlog_bytes as u64,
+        dropped_rows: state.dropped_rows,
         memtable_bytes: state.memory_bytes() as u64,
         wal_bytes: inner
             .wal

@@ -6,7 +6,7 @@ use super::{
     Db, Inner,
     commit::Committed,
     conflict::{Footprint, Reads},
-    group::{Prepared, TableRows, with_stamp},
+    group::{Prepared, TableWrite, with_stamp},
     no_such_table,
     prepare::{self, Source},
     reader::{Reader, View},
@@ -83,7 +83,7 @@ pub(super) struct Open {
 struct Work {
     /// The snapshot with the writes so far.
     view: Arc<State>,
-    writes: BTreeMap<TableId, Vec<TableRows>>,
+    writes: BTreeMap<TableId, Vec<TableWrite>>,
     bytes: usize,
     reads: BTreeMap<TableId, Reads>,
     /// Until it has ended.
@@ -291,7 +291,7 @@ impl Open {
         }
     }
 
-    fn write(&self, part: TableRows, most: usize) -> Result<u64> {
+    fn write(&self, part: TableWrite, most: usize) -> Result<u64> {
         let mut work = self.work();
         check_running(&work)?;
         let bytes: usize = work.bytes + part.bytes();
@@ -350,7 +350,7 @@ fn check_running(work: &Work) -> Result<()> {
 }
 
 /// All writes to one table as one: of equal keys the last.
-fn one_of(mut parts: Vec<TableRows>, view: &State) -> Result<Option<TableRows>> {
+fn one_of(mut parts: Vec<TableWrite>, view: &State) -> Result<Option<TableWrite>> {
     if parts.len() < 2 {
         return Ok(parts.pop());
     }
@@ -358,14 +358,14 @@ fn one_of(mut parts: Vec<TableRows>, view: &State) -> Result<Option<TableRows>> 
         return Ok(None);
     };
     let (table, schema_version) = (first.table, first.schema_version);
-    let stamped = |(order, part): (usize, TableRows)| with_stamp(part.rows, order as i64);
+    let stamped = |(order, part): (usize, TableWrite)| with_stamp(part.rows, order as i64);
     let runs: Vec<Rows> = parts.into_iter().enumerate().map(stamped).collect();
     let Some(rows) = merge_all(runs, Keep::Newest)? else {
         return Ok(None);
     };
     let rows = with_stamp(rows, 0);
     let bodies = prepare::bodies(&schema, &rows)?;
-    Ok(Some(TableRows {
+    Ok(Some(TableWrite {
         table,
         schema_version,
         rows,
@@ -373,7 +373,7 @@ fn one_of(mut parts: Vec<TableRows>, view: &State) -> Result<Option<TableRows>> 
     }))
 }
 
-fn schema_of(parts: &[TableRows], view: &State) -> Option<Arc<TableSchema>> {
+fn schema_of(parts: &[TableWrite], view: &State) -> Option<Arc<TableSchema>> {
     let table = view.tables.get(&parts.first()?.table)?;
     Some(table.entry.schema.clone())
 }

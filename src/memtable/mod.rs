@@ -121,6 +121,16 @@ impl Memtable {
         next
     }
 
+    /// The same with each run made anew by `change`, which leaves keys, stamps and tombstones alone.
+    pub fn with_each(&self, change: &dyn Fn(&Rows) -> Rows) -> Self {
+        let mut next = Self::new(self.keep);
+        next.batches = self.batches;
+        for run in &self.runs {
+            next.push(Run::new(change(&run.rows), run.tier));
+        }
+        next
+    }
+
     /// Without the rows whose timestamp is below `lowest`. It cannot fail: where they cannot be taken
     /// out of a run, they stay (the sstable that has them, too, has them under the same timestamp).
     pub fn from_stamp(&self, lowest: i64) -> Self {

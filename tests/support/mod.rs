@@ -9,6 +9,7 @@
 )]
 
 pub mod aging;
+pub mod altering;
 pub mod arrays;
 pub mod cells;
 pub mod conformance;
