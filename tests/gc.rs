@@ -4,16 +4,18 @@
 
 mod support;
 
+use bytes::Bytes;
 use lakeshore::{
-    AsOf, Db, Env, ErrorKind, GcOptions, GcReport, Options,
-    env::Storage,
+    AsOf, Db, Env, Error, ErrorKind, GcOptions, GcReport, Options, Result,
+    env::{AppendFile, BoxFuture, LockGuard, ObjectMeta, ObjectWriter, PutOutcome, Storage},
     log::{
         edit::Edit,
         record::{Record, digest, encode_object},
         store::{Fence, LogStore, Slot},
     },
+    platform::memory::Memory,
 };
-use std::{sync::Arc, time::Duration};
+use std::{ops::Range, sync::Arc, time::Duration};
 use support::{
     aging::{Aging, HOUR, MINUTE, Told, ingest, model},
     crash::{CrashStorage, When},
@@ -531,6 +533,94 @@ async fn what_is_not_ours_is_never_touched() {
         assert!(world.memory.get(key).await.unwrap().is_some(), "{key}");
     }
     assert!(world.memory.get(&orphan).await.unwrap().is_none());
+}
+
+/// A store whose credentials may only read.
+#[derive(Debug)]
+struct ReadOnly(Memory);
+
+fn denied<'a, T>() -> BoxFuture<'a, Result<T>> {
+    let error = || Error::new(ErrorKind::Denied, "the credentials may only read");
+    Box::pin(async move { Err(error()) })
+}
+
+impl Storage for ReadOnly {
+    fn describe(&self) -> String {
+        "read only".to_owned()
+    }
+
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {
+        self.0.get(key)
+    }
+
+    fn get_range<'a>(
+        &'a self,
+        key: &'a str,
+        range: Range<u64>,
+    ) -> BoxFuture<'a, Result<Option<Bytes>>> {
+        self.0.get_range(key, range)
+    }
+
+    fn get_suffix<'a>(
+        &'a self,
+        key: &'a str,
+        length: u64,
+    ) -> BoxFuture<'a, Result<Option<(Bytes, u64)>>> {
+        self.0.get_suffix(key, length)
+    }
+
+    fn put<'a>(&'a self, _: &'a str, _: Bytes) -> BoxFuture<'a, Result<()>> {
+        denied()
+    }
+
+    fn put_if_absent<'a>(&'a self, _: &'a str, _: Bytes) -> BoxFuture<'a, Result<PutOutcome>> {
+        denied()
+    }
+
+    fn create<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>>> {
+        denied()
+    }
+
+    fn list<'a>(
+        &'a self,
+        prefix: &'a str,
+        start_after: Option<&'a str>,
+    ) -> BoxFuture<'a, Result<Vec<ObjectMeta>>> {
+        self.0.list(prefix, start_after)
+    }
+
+    fn delete<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<()>> {
+        panic!("nothing is deleted before the record is in")
+    }
+
+    fn append<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Box<dyn AppendFile>>> {
+        denied()
+    }
+
+    fn lock<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Box<dyn LockGuard>>> {
+        denied()
+    }
+}
+
+#[tokio::test]
+async fn who_may_only_read_is_denied_and_deletes_nothing() {
+    let world = Aging::new(Told::Ages);
+    let (_, db, table) = world.open(Options::default()).await;
+    ingest(&table, 0, 10).await;
+    db.checkpoint().await.unwrap();
+    world.orphan(1).await;
+    world.pass(2 * HOUR);
+    let env = Env {
+        data: Arc::new(ReadOnly(world.memory.clone())),
+        ..world.device().env()
+    };
+    let reader = Db::open(env, Options::default()).await.unwrap();
+    let dry = reader.gc(GcOptions { dry_run: true }).await.unwrap();
+    assert_eq!(dry.files, 1);
+    let error = reader.gc(GcOptions::default()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
+    let table = reader.table("t").unwrap();
+    assert_eq!(engine::content(&table).await.unwrap(), model(0, 10));
 }
 
 #[tokio::test]
