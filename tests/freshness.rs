@@ -4,8 +4,9 @@
 
 mod support;
 
+use arrow_schema::{DataType, Field};
 use lakeshore::{
-    Db, Env, ErrorKind, Options, Table,
+    Alteration, Db, Env, ErrorKind, Options, Table,
     data::{
         intake::{self, Limits, Mode},
         predicate::Predicate,
@@ -307,8 +308,9 @@ async fn compact(stage: &Arc<Stage>, rows: &[(i64, engine::Row)]) {
     let version = log.load().await.unwrap().version;
     let (table, entry) = version.table("t").unwrap();
     let limits = Limits::default();
-    let batch = intake::read_batch(&engine::batch(rows), &entry.schema, Mode::Upsert, &limits);
-    let ipc = intake::write_ipc(entry.schema.storage(), &[batch.unwrap()]);
+    let schema = entry.schema_at(1).unwrap();
+    let batch = intake::read_batch(&engine::batch(rows), &schema, Mode::Upsert, &limits);
+    let ipc = intake::write_ipc(schema.storage(), &[batch.unwrap()]);
     let files = version.files_of(table);
     let mut edits = vec![Edit::Rows {
         table,
@@ -375,6 +377,45 @@ async fn a_read_that_meets_a_missing_file_goes_on_with_the_newer_version() {
     assert_eq!(counted.unwrap(), 2000);
     let error = held.collect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Expired, "{error}");
+}
+
+/// Its columns are counted under the old schema: it must not go on under the new one.
+#[tokio::test]
+async fn a_read_that_meets_a_missing_file_of_an_altered_table_is_expired_and_right_when_repeated() {
+    let stage = Stage::new(10);
+    let (db, table) = open(&stage, true).await;
+    ingest(&table, 0, 100).await;
+    db.flush().await.unwrap();
+    let mut readers = Vec::new();
+    for _ in 0..3 {
+        readers.push(open(&stage, true).await);
+    }
+    let changes = [
+        Alteration::RenameColumn {
+            from: "name".into(),
+            to: "m".into(),
+        },
+        Alteration::DropColumn("n".into()),
+        Alteration::AddColumn(Arc::new(Field::new("n", DataType::Utf8, true))),
+    ];
+    db.alter_table("t", &changes).await.unwrap();
+    compact(&stage, &engine::rows(0, 100, 0)).await;
+    let some = Predicate::Not(Box::new(Predicate::IsNull("n".into())));
+    let errors = [
+        engine::get(&readers[0].1, 7).await.map(drop).unwrap_err(),
+        engine::content(&readers[1].1).await.map(drop).unwrap_err(),
+        (readers[2].1.scan().filter(some.clone()).count().await)
+            .map(drop)
+            .unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::Expired, "{error}");
+        assert!(error.message().contains("altered"), "{error}");
+    }
+    for (_, table) in &readers {
+        assert_eq!(table.scan().count().await.unwrap(), 100);
+        assert_eq!(table.scan().filter(some.clone()).count().await.unwrap(), 0);
+    }
 }
 
 #[tokio::test]
