@@ -95,7 +95,7 @@ async fn copies_are_the_nearest_predecessors_within_their_bounds() {
     let mut random = Random::new(seed);
     let time = seconds(5);
     let (mut logs, mut most) = (0, (0, 0));
-    while time.left() || logs == 0 {
+    while time.left() || most.0 < MAX_COPIES {
         logs += 1;
         let data = Memory::new();
         let mut handles = vec![open(&data).await.unwrap()];
@@ -136,7 +136,6 @@ async fn copies_are_the_nearest_predecessors_within_their_bounds() {
         }
     }
     println!("{logs} logs; at most {} copies, {} bytes", most.0, most.1);
-    assert_eq!(most.0, MAX_COPIES);
 }
 
 /// What is not copied (large records) is read itself; never more requests than records.

@@ -68,12 +68,16 @@ async fn free_records(memory: &Memory) {
 
 /// The other handle goes on from row `from`, far enough that a sleeper's next number is freed.
 async fn go_on(other: &(Db, Table), from: i64, memory: &Memory) {
+    go_on_without_gc(other, from).await;
+    free_records(memory).await;
+}
+
+async fn go_on_without_gc(other: &(Db, Table), from: i64) {
     for i in from..from + 5 {
         ingest(&other.1, i, i + 1).await;
     }
     other.0.checkpoint().await.unwrap();
     ingest(&other.1, from + 5, from + 6).await;
-    free_records(memory).await;
 }
 
 async fn fresh_content(stage: &Arc<Stage>) -> Model {
@@ -258,6 +262,36 @@ async fn a_refresh_costs_one_request_and_reads_a_long_tail_in_parallel() {
     // That nothing was there, the two found one by one, and 28 more in two objects.
     assert_eq!(now.get - before.get, 1 + 2 + 2);
     assert_eq!(engine::content(&sleeper.1).await.unwrap(), model(0, 40));
+}
+
+/// Reading a record, or copies of it, says nothing about whether the position is on the live log: only a
+/// LIST, a 404 or a slot that was won does. A writer that loses a slot now and then and vanishes before
+/// it wins one must not take the number that gc freed meanwhile.
+#[tokio::test]
+async fn records_that_were_read_are_no_proof_of_freshness() {
+    let (awake, other, asleep, sleeper) = two(14, false).await;
+    go_on_without_gc(&other, 10).await;
+    for round in 0..2 {
+        asleep.pass(Duration::from_secs(25 * 60));
+        // Its PUT of the next number is refused, it reads the slot, and gets no further.
+        let next: &'static str = record_key(4 + round).leak();
+        asleep.gate.close(next);
+        let table = sleeper.1.clone();
+        let rows = engine::batch(&engine::rows(100, 101, 0));
+        let call = tokio::spawn(async move { table.ingest(&[rows]).await });
+        settle().await;
+        call.abort();
+        asleep.gate.open();
+    }
+    free_records(&awake.memory).await;
+    asleep.pass(Duration::from_secs(25 * 60));
+    ingest(&sleeper.1, 200, 201).await;
+    let content = fresh_content(&awake).await;
+    assert!(
+        content.contains_key(&200),
+        "acknowledged, and nobody reads it"
+    );
+    assert_eq!(engine::content(&sleeper.1).await.unwrap(), content);
 }
 
 /// PROTOCOL F2, with a CURRENT that is stale and a ghost record where it leads.

@@ -52,8 +52,9 @@ impl Inner {
     pub(super) async fn commit_record(&self, if_freed: IfFreed, plan: Plan<'_>) -> Result<Head> {
         // Records of one handle would only race each other.
         let _turn = self.alone(&self.committing).await;
-        for lost in 0..MAX_LOST_RACES {
-            self.jitter(lost).await;
+        let mut lost = 0;
+        for _ in 0..MAX_LOST_RACES {
+            self.await_turn(lost).await?;
             let (before, _taking) = self.take_slot().await;
             if self.log.is_stale(&self.fence(&before)) {
                 self.follow().await?;
@@ -72,13 +73,19 @@ impl Inner {
             let own = (record.seq, found.digest);
             let next = Step::new(version, found)?;
             let fence = self.fence(&before);
-            match self.log.put_record(own, &bytes, &fence).await? {
+            let asked = self.runtime.monotonic();
+            let slot = self.log.put_record(own, &bytes, &fence).await?;
+            self.timed(asked, 1 + u32::from(matches!(slot, Slot::Lost(_))));
+            match slot {
                 Slot::Won(proof) => {
                     let head = next.version.head;
                     self.adopt(next, Some(proof));
                     return Ok(head);
                 }
-                Slot::Lost(foreign) => self.meet(&before, record.seq, &foreign).await?,
+                Slot::Lost(foreign) => {
+                    lost += 1;
+                    self.meet(&before, record.seq, &foreign).await?;
+                }
                 Slot::Freed => {
                     let jumped = self.jump(&before).await;
                     if if_freed == IfFreed::Unknown {
@@ -92,15 +99,6 @@ impl Inner {
             ErrorKind::Unavailable,
             format!("other writers won the next slot {MAX_LOST_RACES} times in a row: retry later"),
         ))
-    }
-
-    /// Who lost twice waits for a random while, so that not all come back at once (PROTOCOL C3).
-    async fn jitter(&self, lost: usize) {
-        if lost > 1 {
-            let most = 5_000u64 << lost.min(5);
-            let wait = u64::from_le_bytes(self.random()) % most;
-            self.runtime.sleep(Duration::from_micros(wait)).await;
-        }
     }
 
     /// What is current when no other call of this handle is putting a record there, as far as that is
@@ -220,20 +218,21 @@ impl Inner {
         let Ok(all) = self.log.read_after(head.seq, head.digest).await? else {
             return self.jump(&before).await;
         };
-        let mut at = head;
-        for found in all {
-            let current = self.current();
-            let next = Head {
-                seq: found.record.seq,
-                ts: found.record.ts,
-                digest: found.digest,
-            };
+        let at = all.last().map_or(head, Found::head);
+        self.adopt_all(head, all)?;
+        self.prove(at, asked);
+        Ok(())
+    }
+
+    /// Applies a chain of records that follow `at`, as far as no other call of this handle did.
+    pub(super) fn adopt_all(&self, mut at: Head, chain: Vec<Found>) -> Result<()> {
+        for found in chain {
+            let (current, next) = (self.current(), found.head());
             if current.state.version.head == at {
                 self.adopt(Step::new(&current.state.version, found)?, None);
             }
             at = next;
         }
-        self.prove(at, asked);
         Ok(())
     }
 

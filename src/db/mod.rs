@@ -20,6 +20,7 @@ mod stats;
 mod table;
 mod tags;
 mod transaction;
+mod turn;
 
 pub use changes::{Change, Changes, ChangesOptions, Cursor, TableChange};
 pub use commit::Committed;
@@ -99,6 +100,8 @@ struct Current {
     tail: Tail,
     /// The last records up to the position.
     recent: Recent,
+    /// What a request takes, as lately measured.
+    round_trip: Duration,
     /// How much of the tail a checkpoint under way is going to cover.
     claimed: Tail,
     /// When the position was last proved to be on the live log (PROTOCOL F1).

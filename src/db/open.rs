@@ -22,7 +22,10 @@ use crate::{
     state::{State, TableRows, recent::Recent},
     wal::{Commit, FrameKind, Replayed, WalWriter, replay_with},
 };
-use std::sync::{Arc, Mutex, atomic::AtomicBool};
+use std::{
+    sync::{Arc, Mutex, atomic::AtomicBool},
+    time::Duration,
+};
 
 /// Name of the lock in a WAL directory.
 const WAL_LOCK: &str = "wal";
@@ -83,6 +86,7 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
                 state: Arc::new(state),
                 tail,
                 recent,
+                round_trip: Duration::ZERO,
                 claimed: Tail::default(),
                 proof,
                 taking: None,

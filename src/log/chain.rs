@@ -4,13 +4,19 @@
 //! A copy is a hint that the chain turns into a fact: it counts as record n - 1 only if record n's `prev`
 //! is its digest. It says nothing about what the slots hold by now, nor about where the log ends.
 
-use super::record::{Digest, Record, decode_object, digest, record_key};
+use super::{
+    record::{Digest, Record, decode_object, digest, record_key},
+    version::Head,
+};
 use crate::error::{Error, Result};
 use bytes::Bytes;
 use std::{collections::VecDeque, time::Duration};
 
 /// Most copies that a record carries.
 pub const MAX_COPIES: usize = 16;
+/// So many records are remembered by their writers: a round of many writers is longer than that of
+/// copies.
+const MAX_PAST: usize = 128;
 /// Most bytes of copies that a record carries.
 pub const MAX_COPY_BYTES: usize = 32 * 1024;
 
@@ -40,6 +46,15 @@ impl Found {
             record,
             body,
         })
+    }
+
+    /// The position after it.
+    pub fn head(&self) -> Head {
+        Head {
+            seq: self.record.seq,
+            ts: self.record.ts,
+            digest: self.digest,
+        }
     }
 }
 
@@ -103,6 +118,8 @@ pub struct Past {
     pub seq: u64,
     /// The handle that wrote it.
     pub writer: [u8; 16],
+    /// Its timestamp.
+    pub ts: i64,
     /// When this handle came to it (monotonic); nothing for those that were there when it opened.
     pub seen: Option<Duration>,
     /// Its body, unless that or what lies between is too large to be copied.
@@ -119,16 +136,17 @@ impl Recent {
         self.past.push_back(Past {
             seq,
             writer: found.record.writer,
+            ts: found.record.ts,
             seen,
             body: Some(found.body.clone()),
         });
-        while self.past.len() > MAX_COPIES {
+        while self.past.len() > MAX_PAST {
             self.past.pop_front();
         }
         let mut bytes = 0usize;
-        for past in self.past.iter_mut().rev() {
+        for (at, past) in self.past.iter_mut().rev().enumerate() {
             bytes = bytes.saturating_add(past.body.as_ref().map_or(MAX_COPY_BYTES + 1, Bytes::len));
-            if bytes > MAX_COPY_BYTES {
+            if bytes > MAX_COPY_BYTES || at >= MAX_COPIES {
                 past.body = None;
             }
         }

@@ -11,4 +11,5 @@ pub mod history;
 pub mod record;
 pub mod store;
 mod tail;
+pub mod turn;
 pub mod version;
