@@ -2,6 +2,7 @@
 //! sees the same rows for ever. Every transition is a pure function from one state to the next.
 //! Invariant: pending rows (from the WAL) carry stamps above the head's timestamp (PROTOCOL W2).
 
+pub mod pending;
 pub mod recent;
 
 use crate::{
@@ -12,8 +13,9 @@ use crate::{
     },
     memtable::Memtable,
     merge::Keep,
-    wal::SessionId,
+    wal::{Position, SessionId},
 };
+use pending::{Pending, PendingCommit, Raise};
 use recent::{Recent, Touched};
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -158,9 +160,9 @@ pub struct State {
     pub tables: BTreeMap<TableId, Arc<TableState>>,
     /// Seals that no flush has moved yet, oldest first.
     pub seals: Vec<Seal>,
-    /// The last frame of each session that has pending rows here.
-    pub wal_positions: BTreeMap<SessionId, u64>,
-    /// The greatest timestamp given out or read.
+    /// Commits of the WAL that the log does not have yet.
+    pub pending: Pending,
+    /// The newest timestamp here: that of the last pending commit, else of the head.
     pub last_stamp: i64,
     /// How often the log was not followed record by record but read anew: what was prepared for the
     /// version before may not fit.
@@ -181,7 +183,7 @@ impl State {
             version: version.clone(),
             tables: BTreeMap::new(),
             seals: Vec::new(),
-            wal_positions: BTreeMap::new(),
+            pending: Pending::default(),
             jumps: 0,
             recent: Recent::new(usize::MAX),
             dropped_rows: 0,
@@ -215,7 +217,6 @@ impl State {
         let dropped = (self.tables.iter()).filter(|(id, _)| !tables.contains_key(id));
         self.dropped_rows += dropped.map(|(_, t)| t.pending_rows()).sum::<u64>();
         self.tables = tables;
-        self.last_stamp = self.last_stamp.max(version.head.ts);
         self.version = version;
     }
 
@@ -235,6 +236,13 @@ impl State {
         stamp: i64,
     ) -> State {
         let mut next = self.clone();
+        let count: usize = rows.iter().map(|of| of.rows.len()).sum();
+        next.pending.push(PendingCommit {
+            position: Position { session, frame },
+            stamp,
+            made: stamp,
+            rows: count as u64,
+        });
         for of in rows {
             let count = of.rows.len() as u64;
             match next.in_layout(of) {
@@ -244,7 +252,6 @@ impl State {
                 }
             }
         }
-        next.wal_positions.insert(session, frame);
         next.last_stamp = next.last_stamp.max(stamp);
         next
     }
@@ -279,18 +286,29 @@ impl State {
         }
     }
 
+    /// Without the pending commits that `leave`: they are not to be uploaded.
+    pub fn without_pending(&self, leave: &dyn Fn(&PendingCommit) -> bool) -> State {
+        let mut next = self.clone();
+        next.drop_pending(leave);
+        next.settle();
+        next
+    }
+
     /// After a log record, whoever wrote it: its version, and the rows it carries inline. Rows that it
     /// moved into sstables leave memory in the same swap (DESIGN promise 14): its floors say which.
     pub fn with_record(&self, version: Arc<Version>, inline: Vec<(TableId, Rows)>) -> State {
         let mut next = self.clone();
         let folded = version.inline_floor > self.version.inline_floor;
+        let uploaded = version.wal_floors != self.version.wal_floors;
         next.adopt(version);
         if folded {
             next.drop_folded();
         }
-        next.drop_uploaded();
+        if uploaded {
+            next.drop_uploaded();
+        }
         next.add_inline(inline);
-        next.raise_pending(self.last_stamp);
+        next.settle();
         next
     }
 
@@ -311,7 +329,7 @@ impl State {
         }
         next.drop_uploaded();
         next.add_inline(inline);
-        next.raise_pending(self.last_stamp);
+        next.settle();
         next
     }
 
@@ -336,57 +354,79 @@ impl State {
     fn drop_folded(&mut self) {
         let lowest = self.version.inline.first().map_or(i64::MAX, |r| r.ts);
         self.each_memory(|memory| Memory {
-            inline: memory.inline.from_stamp(lowest),
+            inline: memory.inline.keeping(&|stamp| stamp >= lowest),
             ..memory.clone()
         });
     }
 
-    /// Drops pending rows whose frames the log says are uploaded, seal by seal, and seals that are
-    /// done with.
+    /// Drops pending rows whose frames the log says are uploaded, wherever its floor falls: an own late
+    /// PUT, of this process or one before, may have taken a part of a memtable (PROTOCOL W3).
     fn drop_uploaded(&mut self) {
         let version = self.version.clone();
-        let uploaded = |seal: &Seal| {
-            let mut floors = seal.wal_floors.iter();
-            floors.all(|(session, frame)| *frame <= version.wal_floor(session))
-        };
-        let done = |seals: &[Seal]| {
-            seals
-                .iter()
-                .filter(|s| uploaded(s))
-                .map(|s| s.generation)
-                .max()
-        };
-        if let Some(generation) = done(&self.seals) {
-            for table in self.tables.values_mut() {
-                let table = Arc::make_mut(table);
-                for (sealed, memory) in &mut table.sealed {
-                    if *sealed <= generation && !memory.pending.is_empty() {
-                        *memory = Arc::new(Memory {
-                            pending: Memory::empty().pending,
-                            inline: memory.inline.clone(),
-                        });
-                    }
-                }
-                table.sealed.retain(|(_, memory)| !memory.is_empty());
-            }
-            let held: Vec<u64> = (self.tables.values())
-                .flat_map(|t| t.sealed.iter().map(|(g, _)| *g))
-                .collect();
-            (self.seals).retain(|s| s.generation > generation || held.contains(&s.generation));
-        }
-        self.wal_positions
-            .retain(|session, frame| *frame > version.wal_floor(session));
+        self.drop_pending(&|commit| {
+            commit.position.frame <= version.wal_floor(&commit.position.session)
+        });
     }
 
-    /// Closes the active memtables; the same state if there is nothing to move. Frames whose rows died
-    /// with their table are to be passed, too: their floor lets the WAL be truncated.
+    fn drop_pending(&mut self, leave: &dyn Fn(&PendingCommit) -> bool) {
+        let (left, gone) = self.pending.without(leave);
+        if gone.is_empty() {
+            return;
+        }
+        self.pending = left;
+        self.each_memory(|memory| Memory {
+            pending: memory.pending.keeping(&|stamp| !gone.has(stamp)),
+            inline: memory.inline.clone(),
+        });
+    }
+
+    /// Seals that are done with go, and of the others the sessions that are: a floor is raised for frames
+    /// that this state uploads, and for no other.
+    fn tidy_seals(&mut self) {
+        if self.seals.is_empty() {
+            return;
+        }
+        let first = self.pending.first_frames();
+        for table in self.tables.values_mut() {
+            if table.sealed.iter().any(|(_, memory)| memory.is_empty()) {
+                Arc::make_mut(table).sealed.retain(|(_, m)| !m.is_empty());
+            }
+        }
+        let held: Vec<u64> = (self.tables.values())
+            .flat_map(|t| t.sealed.iter().map(|(g, _)| *g))
+            .collect();
+        for seal in &mut self.seals {
+            let first = |session: &SessionId| first.get(session).copied();
+            (seal.wal_floors).retain(|session, last| first(session).is_some_and(|f| f <= *last));
+        }
+        (self.seals).retain(|s| !s.wal_floors.is_empty() || held.contains(&s.generation));
+    }
+
+    /// After any change of the version or of what is pending.
+    fn settle(&mut self) {
+        self.tidy_seals();
+        if let Some((raised, raise)) = self.pending.raised(self.version.head.ts) {
+            self.pending = raised;
+            self.restamp(&raise);
+        }
+        let newest = self.pending.newest();
+        self.last_stamp = newest.map_or(self.version.head.ts, |s| s.max(self.version.head.ts));
+    }
+
+    fn restamp(&mut self, raise: &Raise) {
+        self.each_memory(|memory| Memory {
+            pending: memory.pending.restamped(&|stamp| raise.of(stamp)),
+            inline: memory.inline.clone(),
+        });
+    }
+
+    /// Closes the active memtables, at a commit's end; the same state if there is nothing in them.
     pub fn sealed(&self) -> State {
-        let covered = match self.seals.last() {
-            Some(last) => (self.wal_positions.iter())
-                .all(|(session, frame)| last.wal_floors.get(session) >= Some(frame)),
-            None => self.wal_positions.is_empty(),
-        };
-        if covered && self.tables.values().all(|t| t.active.is_empty()) {
+        let positions = self.pending.positions();
+        // Commits to tables that were dropped have frames and no rows.
+        let sealed =
+            (self.seals.last()).map_or(positions.is_empty(), |s| s.wal_floors == positions);
+        if sealed && self.tables.values().all(|t| t.active.is_empty()) {
             return self.clone();
         }
         let mut next = self.clone();
@@ -401,34 +441,10 @@ impl State {
         }
         next.seals.push(Seal {
             generation,
-            wal_floors: next.wal_positions.clone(),
+            wal_floors: positions,
             inline_to: next.version.head.seq,
         });
         next
-    }
-
-    /// Pending rows sort after the head: if a record overtook their stamps, all move up together.
-    /// `last`: the greatest stamp given out before that record.
-    fn raise_pending(&mut self, last: i64) {
-        let head = self.version.head.ts;
-        let lowest = (self.tables.values())
-            .flat_map(|t| t.memories().filter_map(|m| m.pending.lowest_stamp()))
-            .min();
-        let Some(shift) = lowest.filter(|l| *l <= head).map(|l| head + 1 - l) else {
-            return;
-        };
-        for table in self.tables.values_mut() {
-            let table = Arc::make_mut(table);
-            table.active.pending = table.active.pending.shifted(shift);
-            for (_, memory) in &mut table.sealed {
-                let pending = memory.pending.shifted(shift);
-                *memory = Arc::new(Memory {
-                    pending,
-                    inline: memory.inline.clone(),
-                });
-            }
-        }
-        self.last_stamp = head.max(last + shift);
     }
 
     /// Names and schemas of all tables, by name.

@@ -26,19 +26,11 @@ impl Stamps {
         }
     }
 
-    /// The smallest, if there is a row.
-    pub fn lowest(&self) -> Option<i64> {
+    /// Each by `stamp`.
+    pub fn map(&self, stamp: &dyn Fn(i64) -> i64) -> Self {
         match self {
-            Self::All(ts) => Some(*ts),
-            Self::Each(values) => values.values().iter().min().copied(),
-        }
-    }
-
-    /// All moved up by the same.
-    pub fn shifted(&self, by: i64) -> Self {
-        match self {
-            Self::All(ts) => Self::All(ts + by),
-            Self::Each(values) => Self::Each(values.iter().map(|v| v.map(|v| v + by)).collect()),
+            Self::All(ts) => Self::All(stamp(*ts)),
+            Self::Each(values) => Self::Each(values.unary(stamp)),
         }
     }
 

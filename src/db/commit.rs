@@ -25,6 +25,7 @@ use crate::{
     merge::Keep,
     sstable::read::is_missing,
     state::State,
+    wal::Position,
 };
 use futures_channel::oneshot;
 use std::{
@@ -44,6 +45,8 @@ pub struct Committed {
     pub rows: u64,
     /// Whether it is in the object store (always, without a WAL).
     pub uploaded: bool,
+    /// Its stable name in `local` durability (PROTOCOL W2): the same before and after it is uploaded.
+    pub position: Option<Position>,
 }
 
 /// Commits that wait, and whether a task works them off.
@@ -213,11 +216,15 @@ impl Inner {
             next
         });
         self.feeds.tell();
-        let mut stamps = stamps.into_iter();
-        Ok(decided.answers(&group, |prepared| Committed {
-            ts: stamps.next().unwrap_or(stamp),
-            rows: prepared.rows(),
-            uploaded: false,
+        let mut places = stamps.into_iter().zip(positions);
+        Ok(decided.answers(&group, |prepared| {
+            let place = places.next();
+            Committed {
+                ts: place.map_or(stamp, |(stamp, _)| stamp),
+                rows: prepared.rows(),
+                uploaded: false,
+                position: place.map(|(_, position)| position),
+            }
         }))
     }
 
@@ -310,6 +317,7 @@ fn uploaded(prepared: &Prepared, ts: i64) -> Committed {
         ts,
         rows: prepared.rows(),
         uploaded: true,
+        position: None,
     }
 }
 

@@ -124,7 +124,7 @@ impl Inner {
             return Ok(GcReport::default());
         }
         let now = self.time_at_store();
-        let mut seen = self.look().await?;
+        let mut seen = self.survey().await?;
         let first = self.plan_gc(&mut seen, &version, now).await?;
         if first.is_empty() {
             return Ok(GcReport {
@@ -157,7 +157,7 @@ impl Inner {
         moment.store.unwrap_or(moment.wall)
     }
 
-    async fn look(&self) -> Result<Seen> {
+    async fn survey(&self) -> Result<Seen> {
         let data = self.data.list("data/", None).await?;
         let checkpoints = self.look_at_checkpoints().await?;
         let records = match checkpoints.is_empty() {

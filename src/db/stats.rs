@@ -23,7 +23,9 @@ pub struct Stats {
     pub commits: u64,
     /// Rows they wrote.
     pub rows_committed: u64,
-    /// Rows acknowledged that are not in the object store yet; superseded ones may count.
+    /// Commits acknowledged that are not in the object store yet.
+    pub backlog_commits: u64,
+    /// Their rows; superseded ones may count.
     pub backlog_rows: u64,
     /// Their bytes in memory.
     pub backlog_bytes: u64,
@@ -137,6 +139,7 @@ pub(super) fn collect(inner: &Inner) -> Stats {
         last_timestamp: state.last_stamp,
         commits: counts.commits.load(Relaxed),
         rows_committed: counts.rows.load(Relaxed),
+        backlog_commits: state.pending.len() as u64,
         backlog_rows: backlog_rows as u64,
         backlog_bytes: backlog_bytes as u64,
         dropped_rows: state.dropped_rows,

@@ -102,6 +102,7 @@ impl Table {
                     ts,
                     rows: 0,
                     uploaded,
+                    position: None,
                 }),
             }
         }

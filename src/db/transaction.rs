@@ -146,7 +146,7 @@ impl Db {
             };
             match outcome {
                 Err(e) if e.kind() == ErrorKind::Conflict && attempt < options.attempts => {
-                    self.inner.pause(attempt).await;
+                    self.inner.stand_back(attempt).await;
                     attempt += 1;
                 }
                 outcome => return outcome,
@@ -157,7 +157,7 @@ impl Db {
 
 impl Inner {
     /// Waits for a random while, longer after each attempt, so that those who conflict do not meet again.
-    async fn pause(&self, attempt: u32) {
+    async fn stand_back(&self, attempt: u32) {
         let most = 1_000u64 << attempt.min(7);
         let wait = u64::from_le_bytes(self.random()) % most;
         self.runtime.sleep(Duration::from_micros(wait)).await;
@@ -198,6 +198,7 @@ impl Transaction {
                     ts: view.last_stamp,
                     rows: 0,
                     uploaded,
+                    position: None,
                 }),
             }
         }
