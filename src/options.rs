@@ -21,6 +21,17 @@ pub enum SyncPolicy {
     Never,
 }
 
+/// Whether a database with a WAL may be opened while its data store does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OfflineOpen {
+    /// Yes, by the copy of the catalog that the device keeps beside the WAL. The default. What was
+    /// committed elsewhere since that copy was made is not seen until the store answers.
+    #[default]
+    Allow,
+    /// No: `Unavailable`, as without a WAL.
+    Refuse,
+}
+
 /// All knobs. `Options::default()` suits the target the crate was compiled for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -36,8 +47,14 @@ pub struct Options {
     pub seal_batches: usize,
     /// … or when its first row is this old at the next commit.
     pub seal_age: Duration,
-    /// A writer waits for a flush while all memtables together hold more than this, in bytes.
+    /// A writer waits for a flush while the memtables hold more than this, in bytes, not counting what
+    /// waits for upload.
     pub memtable_limit_bytes: usize,
+    /// While this many bytes of memory or more wait for upload, a commit waits for an upload, and gets
+    /// `Unavailable` if there can be none (`local` durability only). One group of commits may go beyond.
+    pub backlog_bytes: usize,
+    /// Whether it may be opened while the data store does not answer (`local` durability only).
+    pub offline: OfflineOpen,
     /// Largest commit whose rows go inline into a log record, in bytes. This and the next four are kept
     /// in the catalog by whoever writes the database's first record, and from then on every handle uses
     /// those, not its own (PROTOCOL N3); [`Db::configure`](crate::Db::configure) changes them.
@@ -98,6 +115,8 @@ impl Default for Options {
             seal_batches: 65_536,
             seal_age: Duration::from_secs(24 * 3600),
             memtable_limit_bytes: pick(12 * MIB, 192 * MIB),
+            backlog_bytes: pick(12 * MIB, 192 * MIB),
+            offline: OfflineOpen::Allow,
             inline_commit_bytes: 256 * KIB,
             checkpoint_records: 64,
             checkpoint_bytes: MIB as u64,
@@ -140,6 +159,7 @@ impl Options {
             self.memtable_limit_bytes as u64,
             self.seal_bytes as u64,
         )?;
+        at_least("backlog_bytes", self.backlog_bytes as u64, 1)?;
         at_least("checkpoint_records", self.checkpoint_records, 1)?;
         at_least("checkpoint_bytes", self.checkpoint_bytes, 1)?;
         at_least("grace (in seconds)", self.grace.as_secs(), 900)?;

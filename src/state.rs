@@ -235,12 +235,23 @@ impl State {
         frame: u64,
         stamp: i64,
     ) -> State {
+        self.replayed(rows, Position { session, frame }, stamp, stamp)
+    }
+
+    /// The same of a commit that was `made` at another time than its stamp says.
+    pub fn replayed(
+        &self,
+        rows: Vec<TableRows>,
+        position: Position,
+        stamp: i64,
+        made: i64,
+    ) -> State {
         let mut next = self.clone();
         let count: usize = rows.iter().map(|of| of.rows.len()).sum();
         next.pending.push(PendingCommit {
-            position: Position { session, frame },
+            position,
             stamp,
-            made: stamp,
+            made,
             rows: count as u64,
         });
         for of in rows {
@@ -461,6 +472,15 @@ impl State {
         self.tables
             .values()
             .flat_map(|t| t.memories().map(Memory::bytes))
+            .sum()
+    }
+
+    /// Bytes of the memtables that one seal closed.
+    pub fn sealed_bytes(&self, generation: u64) -> usize {
+        let sealed = self.tables.values().flat_map(|t| &t.sealed);
+        sealed
+            .filter(|(g, _)| *g == generation)
+            .map(|(_, m)| m.bytes())
             .sum()
     }
 

@@ -15,6 +15,7 @@ use lakeshore::{
     log::{
         chain::unpack,
         checkpoint::{decode_checkpoint, decode_current, encode_checkpoint, encode_current},
+        device::{Upload, Uploads, decode_kept, decode_uploads, encode_kept, encode_uploads},
         edit::{Edit, Settings},
         record::{Record, decode_object, digest, encode_object},
         version::Version,
@@ -213,8 +214,32 @@ fn objects() -> Vec<(&'static str, Bytes)> {
     objects
 }
 
+/// What a device keeps beside its WAL.
+fn device_objects() -> Vec<(&'static str, Bytes)> {
+    let version = encode_kept(1_764_000_000_000_007, &chain()[2].1);
+    vec![
+        ("device version", version.into()),
+        ("device uploads", encode_uploads(&uploads()).into()),
+    ]
+}
+
+fn uploads() -> Uploads {
+    let sessions = [(1, 7, 5), (2, u64::MAX, 0)];
+    let upload = |(id, tried, done)| ([id; 16], Upload { tried, done });
+    Uploads {
+        database: [0xDB; 16],
+        sessions: sessions.map(upload).into(),
+    }
+}
+
+fn all() -> Vec<(&'static str, Bytes)> {
+    objects().into_iter().chain(device_objects()).collect()
+}
+
 fn read(name: &str, bytes: &Bytes) -> lakeshore::Result<()> {
     match name {
+        "device version" => decode_kept(name, bytes).map(drop),
+        "device uploads" => decode_uploads(name, bytes).map(drop),
         "checkpoint" => decode_checkpoint(name, bytes).map(drop),
         "current" => decode_current(bytes).map(drop),
         _ => {
@@ -225,16 +250,26 @@ fn read(name: &str, bytes: &Bytes) -> lakeshore::Result<()> {
 }
 
 #[test]
-fn the_formats_are_those_of_the_golden_file() {
+fn the_formats_are_those_of_the_golden_files() {
+    compare(
+        objects(),
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/log-v1.hex"),
+    );
+    compare(
+        device_objects(),
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/device-v1.hex"),
+    );
+}
+
+fn compare(objects: Vec<(&str, Bytes)>, path: &str) {
     let mut found = String::new();
-    for (name, bytes) in objects() {
+    for (name, bytes) in objects {
         found += &format!("{name}\n");
         for line in bytes.chunks(32) {
             found += &line.iter().map(|b| format!("{b:02x}")).collect::<String>();
             found += "\n";
         }
     }
-    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden/log-v1.hex");
     if std::env::var_os("BLESS").is_some() {
         std::fs::write(path, &found).unwrap();
     }
@@ -257,8 +292,17 @@ fn a_checkpoint_holds_the_whole_version() {
 }
 
 #[test]
+fn what_a_device_keeps_reads_back() {
+    let [version, kept] = [device_objects().remove(0).1, device_objects().remove(1).1];
+    let read = decode_kept("version", &version).unwrap();
+    assert_eq!(read.version, chain()[2].1);
+    assert_eq!(read.proved, 1_764_000_000_000_007);
+    assert_eq!(decode_uploads("uploads", &kept).unwrap(), uploads());
+}
+
+#[test]
 fn any_flipped_bit_and_any_cut_is_corrupt_with_the_objects_name() {
-    for (name, bytes) in objects() {
+    for (name, bytes) in all() {
         for at in 0..bytes.len() {
             for bit in [0, 3, 7] {
                 let mut damaged = bytes.to_vec();
@@ -285,7 +329,7 @@ fn any_flipped_bit_and_any_cut_is_corrupt_with_the_objects_name() {
 fn lies_with_a_right_checksum_are_refused_without_panic() {
     let seed = seed();
     let mut random = Random::new(seed);
-    let (objects, time, mut refused, mut tries) = (objects(), seconds(3), 0u64, 0u64);
+    let (objects, time, mut refused, mut tries) = (all(), seconds(3), 0u64, 0u64);
     while time.left() {
         let (name, bytes) = random.pick(&objects);
         let mut lie = bytes[..bytes.len() - 4].to_vec();
@@ -479,7 +523,7 @@ fn an_alteration_under_which_old_rows_cannot_be_read_is_corrupt() {
 
 #[test]
 fn a_newer_format_version_asks_for_an_update() {
-    for (name, bytes) in objects() {
+    for (name, bytes) in all() {
         let mut newer = bytes[..bytes.len() - 4].to_vec();
         newer[4] = 2;
         let crc = crc32c::crc32c(&newer);

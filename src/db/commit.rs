@@ -167,19 +167,6 @@ impl Inner {
         }
     }
 
-    /// At the memory bound a writer waits for a flush (DESIGN promise 8).
-    async fn make_room(self: &Arc<Self>) -> Result<()> {
-        if self.state().memory_bytes() <= self.options.memtable_limit_bytes {
-            return Ok(());
-        }
-        self.flush_all().await.map_err(|e| {
-            Error::new(
-                ErrorKind::Unavailable,
-                format!("the memtables are full and cannot be flushed: {e}"),
-            )
-        })
-    }
-
     /// `local`: acknowledged when the frames are in the WAL by the sync policy (PROTOCOL W2). Transactions
     /// are checked against the commits of this device (W5).
     async fn commit_local(&self, group: Vec<Prepared>) -> Result<Vec<Result<Committed>>> {

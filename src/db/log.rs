@@ -3,7 +3,7 @@
 //! held across a request: a call that vanishes blocks nobody, and another call of this handle that
 //! was quicker is met like any foreign writer.
 
-use super::{Current, Inner, settings::settings_of};
+use super::{Current, Inner, offline::check_lineage, settings::settings_of};
 use crate::{
     data::{adapt::SchemaMap, intake, rows::Rows, schema::TableSchema},
     error::{Error, ErrorKind, Result},
@@ -213,6 +213,9 @@ impl Inner {
     /// position was left behind, and the newest checkpoint leads on (PROTOCOL F1, F2).
     pub(super) async fn follow(&self) -> Result<()> {
         let before = self.current();
+        if before.offline.is_some() {
+            return self.connect().await;
+        }
         let asked = self.log.moment();
         let head = before.state.version.head;
         let Ok(all) = self.log.read_after(head.seq, head.digest).await? else {
@@ -239,6 +242,7 @@ impl Inner {
     async fn jump(&self, before: &Current) -> Result<()> {
         let version = before.state.version.as_ref().clone();
         let loaded = self.log.reach(version).await?;
+        check_lineage(&before.state.version, &loaded.version)?;
         let inline = all_inline_rows(&loaded.version)?;
         let Loaded {
             version,
@@ -260,6 +264,8 @@ impl Inner {
             }
         });
         self.feeds.tell();
+        self.look_for_doubt();
+        self.reached();
         Ok(())
     }
 
@@ -298,6 +304,7 @@ impl Inner {
             }
         });
         self.feeds.tell();
+        self.reached();
     }
 
     /// The position was proved, if it still is the position.
@@ -307,6 +314,7 @@ impl Inner {
                 current.proof = proof;
             }
         });
+        self.reached();
     }
 }
 

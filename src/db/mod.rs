@@ -4,12 +4,15 @@
 mod changes;
 mod commit;
 mod conflict;
+mod device;
 mod feeds;
 mod flush;
 mod gc;
 mod group;
 mod log;
+mod offline;
 mod open;
+mod parked;
 mod prepare;
 mod reader;
 mod scan;
@@ -21,10 +24,13 @@ mod table;
 mod tags;
 mod transaction;
 mod turn;
+mod upload;
+mod watch;
 
 pub use changes::{Change, Changes, ChangesOptions, Cursor, TableChange};
 pub use commit::Committed;
 pub use gc::{GcOptions, GcReport};
+pub use parked::Parked;
 pub use scan::{Scan, ScanBuilder};
 pub use settings::SettingsChange;
 pub use snapshot::{Snapshot, SnapshotTable};
@@ -32,6 +38,7 @@ pub use stats::{Stats, TableStats};
 pub use table::Table;
 pub use tags::LogVersion;
 pub use transaction::{Isolation, Transaction, TransactionOptions, TransactionTable};
+pub use upload::{KeepUploaded, UploadOptions, Uploaded};
 
 use crate::{
     data::schema::TableSchema,
@@ -47,7 +54,7 @@ use crate::{
     options::Options,
     scan::readers::Readers,
     state::State,
-    wal::{DatabaseId, WalWriter},
+    wal::{DatabaseId, SessionId, WalWriter},
 };
 use commit::Queue;
 use std::{
@@ -80,6 +87,11 @@ struct Inner {
     /// One record of this handle at a time; see `alone`.
     committing: async_lock::Mutex<()>,
     wal: Option<async_lock::Mutex<WalWriter>>,
+    /// The WAL's session of this handle.
+    session: Option<SessionId>,
+    device: Option<device::Device>,
+    /// Wakes at each move of the log's head here, and at the close.
+    watch: watch::Watch,
     /// One flush or checkpoint at a time; see `alone`.
     maintenance: async_lock::Mutex<()>,
     readers: Arc<Readers>,
@@ -106,17 +118,24 @@ struct Current {
     claimed: Tail,
     /// When the position was last proved to be on the live log (PROTOCOL F1).
     proof: Moment,
+    /// The position was never proved in this process: the handle opened offline, from a version that was
+    /// the head at this time, in microseconds.
+    offline: Option<i64>,
     /// The slot a call of this handle is putting its record into, and until when that is believed.
     taking: Option<(u64, Duration)>,
 }
 
 impl Db {
     /// Opens the database in `env`, or an empty one if there is none. Writes nothing: the first
-    /// table does. With a WAL, everything acknowledged there and not yet in the log is replayed.
+    /// table does. With a WAL, everything acknowledged there and not yet in the log is replayed; and if the
+    /// data store does not answer, the database opens by the version that the device keeps there
+    /// (`Options::offline`): `Stats::online` is false then, and rows that only the store has are
+    /// `Unavailable`.
     ///
     /// # Errors
     /// `Busy` if another handle holds the WAL, `Corrupt` with the place, `Invalid` for options out
-    /// of range or a WAL of another database, and the store's own.
+    /// of range or a WAL of another database, `Unavailable` if the store does not answer and the device
+    /// has no version, and the store's own.
     pub async fn open(env: Env, options: Options) -> Result<Db> {
         open::open(env, options).await
     }
@@ -140,6 +159,10 @@ impl Db {
         self.inner.check_open()?;
         check_name("table", name)?;
         let schema = Arc::new(schema);
+        if let Some(table) = self.existing(name, &schema) {
+            self.inner.keep_version_soon();
+            return Ok(table);
+        }
         self.commit_or_look(&mut |state| {
             let version: &Version = &state.version;
             if let Some((_, found)) = version.table(name) {
@@ -157,7 +180,16 @@ impl Db {
             }])
         })
         .await?;
+        self.inner.keep_version_soon();
         self.table(name)
+    }
+
+    /// The table, if it is there with that schema: this works offline.
+    fn existing(&self, name: &str, schema: &TableSchema) -> Option<Table> {
+        let state = self.inner.state();
+        let (id, entry) = state.version.table(name)?;
+        let equal = entry.schema.difference(schema).is_none();
+        equal.then(|| Table::new(self.inner.clone(), id))
     }
 
     /// Names and schemas of all tables, by name.
@@ -184,7 +216,7 @@ impl Db {
     /// of others reads them, too.
     pub async fn refresh(&self) -> Result<bool> {
         self.inner.check_open()?;
-        self.inner.refresh().await
+        self.inner.heard(self.inner.refresh().await)
     }
 
     /// What is in it and what was done, by now.
@@ -271,6 +303,7 @@ impl Inner {
     async fn close(self: &Arc<Self>) -> Result<()> {
         let first = !self.closed.swap(true, Ordering::AcqRel);
         self.feeds.tell();
+        self.watch.wake();
         self.drain_queue().await;
         let _maintenance = self.alone(&self.maintenance).await;
         self.ended.store(true, Ordering::Release);
@@ -278,6 +311,9 @@ impl Inner {
             Some(wal) if first => wal.lock().await.close().await,
             _ => Ok(()),
         };
+        if first {
+            self.keep_at_close().await;
+        }
         let lock = self
             .lock
             .lock()

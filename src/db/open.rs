@@ -4,9 +4,13 @@
 use super::{
     Current, Db, Inner,
     commit::Queue,
+    device::{self, Device, Found, merged_floors},
     feeds::Feeds,
     log::{all_inline_rows, decode_rows},
+    offline::{Start, start},
+    parked,
     stats::Counts,
+    watch::Watch,
 };
 use crate::{
     data::intake,
@@ -14,16 +18,19 @@ use crate::{
     error::{Error, Result},
     log::{
         clock::StoreTime,
-        store::{Loaded, LogStore, Tail},
+        device::Upload,
+        store::{LogStore, Tail},
     },
     merge::{Kind, sorted_rows},
     options::Options,
     scan::readers::Readers,
     state::{State, TableRows, recent::Recent},
-    wal::{Commit, FrameKind, Replayed, WalWriter, replay_with},
+    wal::{Commit, DatabaseId, FrameKind, Position, Replayed, SessionId, WalWriter, replay_with},
 };
+use futures_util::future::join;
 use std::{
-    sync::{Arc, Mutex, atomic::AtomicBool},
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
 
@@ -51,26 +58,48 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
         options.retries,
         options.concurrency,
     );
-    let Loaded {
+    let (loaded, found) = match &wal_counted {
+        Some(wal) => {
+            let (loaded, found) = join(store.load(), device::read(wal.as_ref())).await;
+            (loaded, Some(found))
+        }
+        None => (store.load().await, None),
+    };
+    let Start {
         version,
         tail,
         recent,
         proof,
-    } = store.load().await?;
+        offline,
+    } = start(loaded, found.as_ref(), options.offline)?;
     let inline = all_inline_rows(&version)?;
     let version = Arc::new(version);
     let mut state = State::new(version.clone()).with_record(version, inline);
     state.recent = Recent::new(options.conflict_bytes);
     let runtime = StoreTime::new(env.runtime, data.clone());
-    let wal = match &wal_counted {
-        None => None,
-        Some(storage) => {
-            let replayed = replay_into(storage.as_ref(), &mut state).await?;
-            let storage: Arc<dyn Storage> = storage.clone();
-            let writer = WalWriter::new(storage, runtime.clone(), &options, replayed.tail);
-            Some(async_lock::Mutex::new(writer))
-        }
-    };
+    let (mut wal, mut device) = (None, None);
+    if let (Some(storage), Some(found)) = (&wal_counted, found) {
+        let now = runtime.now_micros().max(state.version.head.ts);
+        let mut replay = Replay {
+            uploads: found.uploads.as_ref().map(|u| u.sessions.clone()),
+            // Offline nobody can say what the log knows.
+            horizon: offline.is_none().then_some(now),
+            options: &options,
+            parked: Vec::new(),
+            known: BTreeSet::new(),
+        };
+        let replayed = replay
+            .into_state(storage.as_ref(), &found, &mut state)
+            .await?;
+        let storage: Arc<dyn Storage> = storage.clone();
+        let writer = WalWriter::new(storage.clone(), runtime.clone(), &options, replayed.tail);
+        // Of sessions before this one nobody knows, unless it is noted.
+        let before = (writer.sessions().into_iter()).filter(|s| *s != writer.session());
+        let kept = Device::new(storage, found, before);
+        *kept.parked.lock().unwrap_or_else(PoisonError::into_inner) = replay.parked;
+        (wal, device) = (Some(writer), Some(kept));
+    }
+    let session = wal.as_ref().map(WalWriter::session);
     let mut writer = [0; 16];
     runtime.random(&mut writer);
     let readers = Arc::new(Readers::new(data.clone(), options.clone()));
@@ -89,12 +118,16 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
                 round_trip: Duration::ZERO,
                 claimed: Tail::default(),
                 proof,
+                offline,
                 taking: None,
             }),
             queue: Mutex::new(Queue::default()),
             log: store,
             committing: async_lock::Mutex::new(()),
-            wal,
+            wal: wal.map(async_lock::Mutex::new),
+            session,
+            device,
+            watch: Watch::default(),
             maintenance: async_lock::Mutex::new(()),
             readers,
             lock: Mutex::new(lock),
@@ -106,33 +139,100 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
     })
 }
 
-/// Commits above their session's floor become pending rows, stamped above the head (PROTOCOL W2).
-async fn replay_into(storage: &dyn Storage, state: &mut State) -> Result<Replayed> {
-    let mut next = state.clone();
-    // Why a commit could not be taken, said only if the WAL belongs to this database.
-    let mut failed = None;
-    let replayed = replay_with(
-        storage,
-        Some(&state.version.floors()),
-        &mut |commit: Commit| {
-            let wanted = commit.last > next.version.wal_floor(&commit.session);
-            if wanted && failed.is_none() {
-                match replay_commit(&next, commit) {
-                    Ok(after) => next = after,
-                    Err(error) => failed = Some(error),
-                }
+/// What is to become of the commits of a WAL.
+struct Replay<'a> {
+    /// What the device knows of uploads; `None`: nothing, so that all may have been tried.
+    uploads: Option<BTreeMap<SessionId, Upload>>,
+    /// By when the log may have forgotten floors; `None` if that cannot be said.
+    horizon: Option<i64>,
+    options: &'a Options,
+    /// Commits that may be in the log already (PROTOCOL W4).
+    parked: Vec<Commit>,
+    /// Sessions with pending commits.
+    known: BTreeSet<SessionId>,
+}
+
+impl Replay<'_> {
+    /// Commits above their session's floor become pending rows, stamped above the head (PROTOCOL W2).
+    async fn into_state(
+        &mut self,
+        storage: &dyn Storage,
+        found: &Found,
+        state: &mut State,
+    ) -> Result<Replayed> {
+        let mut floors = merged_floors(
+            self.uploads.as_ref().unwrap_or(&BTreeMap::new()),
+            &state.version,
+        );
+        if let Ok(Some(kept)) = &found.version {
+            // The log may have forgotten what the device still knows.
+            for (session, frame) in kept.version.floors() {
+                let floor = floors.entry(session).or_default();
+                *floor = frame.max(*floor);
+            }
+        }
+        let mut next = state.clone();
+        // Why a commit could not be taken, said only if the WAL belongs to this database.
+        let mut failed = None;
+        let replayed = replay_with(storage, Some(&floors), &mut |commit: Commit| {
+            if commit.last <= floors.get(&commit.session).copied().unwrap_or(0) {
+                return Ok(());
+            }
+            if self.is_parked(&next, &commit) {
+                self.parked.push(commit);
+                return Ok(());
+            }
+            if failed.is_some() {
+                return Ok(());
+            }
+            self.known.insert(commit.session);
+            match replay_commit(&next, commit) {
+                Ok(after) => next = after,
+                Err(error) => failed = Some(error),
+            }
+            if next.active_size().0 >= self.options.seal_bytes {
+                next = next.sealed();
             }
             Ok(())
-        },
-    )
-    .await?;
-    check_database(state, &replayed)?;
-    match failed {
-        Some(error) => Err(error),
-        None => {
-            *state = next;
-            Ok(replayed)
+        })
+        .await?;
+        let noted = found.uploads.as_ref().map(|u| u.database);
+        check_database(state, replayed.database.or(noted).as_ref())?;
+        match failed {
+            Some(error) => Err(error),
+            None => {
+                *state = next;
+                Ok(replayed)
+            }
         }
+    }
+
+    /// A session is parked as a whole, or not: by its oldest commit.
+    fn is_parked(&self, state: &State, commit: &Commit) -> bool {
+        let Some(horizon) = self
+            .horizon
+            .filter(|_| !self.known.contains(&commit.session))
+        else {
+            return false;
+        };
+        let of_session = |c: &Commit| c.session == commit.session;
+        if self.parked.iter().any(of_session) {
+            return true;
+        }
+        let all = |session| {
+            let tried = u64::MAX;
+            BTreeMap::from([(session, Upload { tried, done: 0 })])
+        };
+        let uploads = self.uploads.clone().unwrap_or_else(|| all(commit.session));
+        let retention = parked::retention(&state.version, self.options.retention);
+        let position: Position = parked::position(commit);
+        parked::in_doubt(
+            &state.version,
+            &uploads,
+            horizon,
+            retention,
+            (position, commit.stamp),
+        )
     }
 }
 
@@ -142,6 +242,7 @@ fn replay_commit(state: &State, commit: Commit) -> Result<State> {
         let (first, last) = (commit.first, commit.last);
         Error::corrupt(format!("WAL frames {first} to {last}: {what}"))
     };
+    let position = parked::position(&commit);
     let mut rows = Vec::with_capacity(commit.frames.len());
     let mut dropped = 0;
     for frame in &commit.frames {
@@ -173,14 +274,14 @@ fn replay_commit(state: &State, commit: Commit) -> Result<State> {
             rows: sorted_rows(&schema, kind, &batches, stamp)?,
         });
     }
-    let mut next = state.with_pending(rows, commit.session, commit.last, stamp);
+    let mut next = state.replayed(rows, position, stamp, commit.stamp);
     next.dropped_rows += dropped;
     Ok(next)
 }
 
-fn check_database(state: &State, replayed: &Replayed) -> Result<()> {
+fn check_database(state: &State, wal: Option<&DatabaseId>) -> Result<()> {
     let hex = |id: &[u8; 16]| id.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    match (&replayed.database, &state.version.database) {
+    match (wal, &state.version.database) {
         (Some(wal), Some(log)) if wal != log => Err(Error::invalid(format!(
             "the WAL belongs to database {}, the data to database {}: open them with their own \
              other half",

@@ -5,6 +5,7 @@ pub mod chain;
 pub mod checkpoint;
 pub mod clock;
 mod codec;
+pub mod device;
 pub mod edit;
 pub mod gc;
 pub mod history;

@@ -198,7 +198,8 @@ impl Fetcher {
         let (storage, object) = (self.storage.clone(), self.object.clone());
         let range = request.range.clone();
         self.flying.push(Box::pin(async move {
-            (index, storage.get_range(&object, range).await)
+            let reply = storage.get_range(&object, range).await;
+            (index, reply.map_err(|e| super::read::not_read(&object, e)))
         }));
     }
 

@@ -24,7 +24,12 @@ use crate::{
     error::{Error, ErrorKind, Result},
     options::{Options, SyncPolicy},
 };
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 /// How many names are tried for a new segment, should files of that name hold bytes already.
 const NAMES: u32 = 16;
@@ -206,6 +211,15 @@ impl WalWriter {
     pub fn bytes(&self) -> u64 {
         let active = self.active.as_ref().map_or(0, |active| active.file.len());
         self.segments.iter().map(|s| s.bytes).sum::<u64>() + active
+    }
+
+    /// The sessions that have segments here, and this writer's own.
+    pub fn sessions(&self) -> BTreeSet<SessionId> {
+        let links = self.segments.iter().filter_map(|s| s.link);
+        links
+            .map(|link| link.session)
+            .chain([self.session])
+            .collect()
     }
 
     /// How many bytes [`truncate`](Self::truncate) would free with these floors.

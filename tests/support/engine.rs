@@ -139,6 +139,7 @@ pub fn tiny() -> Options {
         seal_bytes: 16 * 1024,
         seal_batches: 8,
         memtable_limit_bytes: 64 * 1024,
+        backlog_bytes: 64 * 1024,
         checkpoint_records: 3,
         row_group_rows: 64,
         page_rows: 16,

@@ -15,6 +15,7 @@ pub mod cells;
 pub mod conformance;
 pub mod contention;
 pub mod crash;
+pub mod devices;
 pub mod engine;
 pub mod far;
 pub mod late;
