@@ -449,7 +449,10 @@ async fn of_two_different_alterations_the_second_is_made_on_top_or_says_why_not(
         table.ingest(&[batch(0..5)]).await.unwrap();
         let b = open(&data, None, &Options::default()).await;
         a.alter_table("t", &[first]).await.unwrap();
-        match (b.alter_table("t", &[second.clone()]).await, outcome) {
+        match (
+            b.alter_table("t", std::slice::from_ref(&second)).await,
+            outcome,
+        ) {
             (Ok(altered), Ok(added)) => {
                 let names = columns(&altered);
                 assert!(
