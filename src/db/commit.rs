@@ -173,6 +173,7 @@ impl Inner {
         let Some(wal) = &self.wal else {
             return Err(Error::internal("there is no WAL"));
         };
+        self.keep_schema().await?;
         let state = self.state();
         let decided = decide(&group, &state);
         let Some(database) = state.version.database else {

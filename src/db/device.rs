@@ -1,7 +1,9 @@
 //! What the device keeps beside its WAL (`log::device`): the newest version it knows, so that it can be
 //! opened while the data store cannot be reached; and which frames were ever in a record it put.
 //! Invariants: WAL segments go only when a version with their floors is kept, or none is (PROTOCOL W4);
-//! a frame is noted as tried before its record is put; a commit never waits for any of this.
+//! a frame is noted as tried before its record is put; a version that is kept knows the schema of every
+//! frame, or the device could not be opened by it. A commit waits for none of this, but the first after
+//! the catalog changed.
 
 use super::Inner;
 use crate::{
@@ -12,6 +14,7 @@ use crate::{
             Kept, UPLOADS_KEY, Upload, Uploads, VERSION_KEY, decode_kept, decode_uploads,
             encode_kept, encode_uploads,
         },
+        edit::TableId,
         version::Version,
     },
     wal::{Commit, SessionId},
@@ -63,6 +66,18 @@ pub(super) struct Device {
     pub(super) doubt: AtomicBool,
     /// A version is being written in the background.
     keeping: AtomicBool,
+    /// The catalog of the version that is kept.
+    catalog: Mutex<Option<Catalog>>,
+}
+
+/// The tables of a catalog and their schema versions.
+type Catalog = Vec<(TableId, u32)>;
+
+fn catalog_of(version: &Version) -> Catalog {
+    let tables = version.tables.iter();
+    tables
+        .map(|(id, table)| (*id, table.schema_version))
+        .collect()
 }
 
 struct Disk {
@@ -100,6 +115,7 @@ impl Device {
             parked: Mutex::default(),
             doubt: AtomicBool::new(false),
             keeping: AtomicBool::new(false),
+            catalog: Mutex::new(version.as_ref().map(|k| catalog_of(&k.version))),
         }
     }
 
@@ -153,13 +169,22 @@ impl Device {
         let bytes = encode_kept(proved, version);
         self.storage.put(VERSION_KEY, bytes.into()).await?;
         disk.kept = Some(seq);
+        *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = Some(catalog_of(version));
         Ok(())
+    }
+
+    /// Whether a version is kept that lacks something of the catalog.
+    fn lacks_schema(&self, version: &Version) -> bool {
+        let kept = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.as_ref()
+            .is_some_and(|kept| *kept != catalog_of(version))
     }
 
     async fn forget_version(&self) -> Result<()> {
         let mut disk = self.disk.lock().await;
         self.storage.delete(VERSION_KEY).await?;
         disk.kept = None;
+        *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = None;
         Ok(())
     }
 
@@ -264,6 +289,17 @@ impl Inner {
                 device.keeping.store(false, Ordering::Release);
             }
         }));
+    }
+
+    /// Before frames are written: a version that is kept must know their schema.
+    pub(super) async fn keep_schema(&self) -> Result<()> {
+        let Some(device) = &self.device else {
+            return Ok(());
+        };
+        match device.lacks_schema(&self.state().version) {
+            true => self.keep_version().await,
+            false => Ok(()),
+        }
     }
 
     /// Keeps the newest version.
