@@ -5,7 +5,7 @@
 //! frame, or the device could not be opened by it. A commit waits for none of this, but the first after
 //! the catalog changed.
 
-use super::Inner;
+use super::{Inner, turns::InTurn};
 use crate::{
     env::Storage,
     error::{Error, Result},
@@ -57,7 +57,7 @@ pub(super) async fn read(storage: &dyn Storage) -> Found {
 /// The device's own store, and what is in it.
 pub(super) struct Device {
     storage: Arc<dyn Storage>,
-    disk: async_lock::Mutex<Disk>,
+    disk: InTurn<Disk>,
     /// What is known of uploads; on disk before anything relies on it.
     uploads: Mutex<BTreeMap<SessionId, Upload>>,
     /// Commits that may be in the log already (W4): the user's to decide.
@@ -106,7 +106,7 @@ impl Device {
             .unwrap_or_else(|| sessions.map(unknown).collect());
         Self {
             storage,
-            disk: async_lock::Mutex::new(Disk {
+            disk: InTurn::new(Disk {
                 kept: version.as_ref().map(|k| k.version.head.seq),
                 at: None,
                 uploads: on_disk,
@@ -189,13 +189,13 @@ impl Device {
     }
 
     fn is_due(&self, now: Duration, seq: u64) -> bool {
-        let Some(disk) = self.disk.try_lock() else {
-            return false;
+        let due = |disk: &Disk| {
+            disk.kept.is_none_or(|kept| kept < seq)
+                && disk
+                    .at
+                    .is_none_or(|at| now.saturating_sub(at) >= KEEP_EVERY)
         };
-        disk.kept.is_none_or(|kept| kept < seq)
-            && disk
-                .at
-                .is_none_or(|at| now.saturating_sub(at) >= KEEP_EVERY)
+        self.disk.peek(due).unwrap_or(false)
     }
 }
 

@@ -24,6 +24,7 @@ mod table;
 mod tags;
 mod transaction;
 mod turn;
+mod turns;
 mod upload;
 mod watch;
 
@@ -64,6 +65,7 @@ use std::{
     },
     time::Duration,
 };
+use turns::{InTurn, Turn, Turns};
 
 /// An open database. Cheap to clone; the last clone to go releases the WAL lock, but only
 /// [`Db::close`] waits for work in flight and syncs the WAL.
@@ -85,15 +87,15 @@ struct Inner {
     queue: Mutex<Queue>,
     log: LogStore,
     /// One record of this handle at a time; see `alone`.
-    committing: async_lock::Mutex<()>,
-    wal: Option<async_lock::Mutex<WalWriter>>,
+    committing: Turns,
+    wal: Option<InTurn<WalWriter>>,
     /// The WAL's session of this handle.
     session: Option<SessionId>,
     device: Option<device::Device>,
     /// Wakes at each move of the log's head here, and at the close.
     watch: watch::Watch,
     /// One flush or checkpoint at a time; see `alone`.
-    maintenance: async_lock::Mutex<()>,
+    maintenance: Turns,
     readers: Arc<Readers>,
     lock: Mutex<Option<Box<dyn LockGuard>>>,
     closed: AtomicBool,
@@ -266,15 +268,12 @@ impl Inner {
         })
     }
 
-    /// One at a time of what `lock` stands for: it saves lost races and files written twice, and
-    /// nothing depends on it. Without detached tasks there is no waiting, because the call that holds
-    /// the lock may have vanished.
-    async fn alone<'a>(
-        &self,
-        lock: &'a async_lock::Mutex<()>,
-    ) -> Option<async_lock::MutexGuard<'a, ()>> {
+    /// One at a time of what `turns` stands for: it saves lost races and files written twice, and
+    /// nothing depends on it. Without detached tasks there is no waiting, because the call whose
+    /// turn it is may have vanished.
+    async fn alone<'a>(&self, turns: &'a Turns) -> Option<Turn<'a>> {
         match self.options.detached_tasks {
-            true => Some(lock.lock().await),
+            true => Some(turns.take().await),
             false => None,
         }
     }

@@ -10,6 +10,7 @@ use super::{
     offline::{Start, start},
     parked,
     stats::Counts,
+    turns::{InTurn, Turns},
     watch::Watch,
 };
 use crate::{
@@ -123,12 +124,12 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
             }),
             queue: Mutex::new(Queue::default()),
             log: store,
-            committing: async_lock::Mutex::new(()),
-            wal: wal.map(async_lock::Mutex::new),
+            committing: Turns::default(),
+            wal: wal.map(InTurn::new),
             session,
             device,
             watch: Watch::default(),
-            maintenance: async_lock::Mutex::new(()),
+            maintenance: Turns::default(),
             readers,
             lock: Mutex::new(lock),
             closed: AtomicBool::new(false),

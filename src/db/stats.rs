@@ -1,7 +1,7 @@
 //! Numbers about an open database.
 
 use super::Inner;
-use crate::{env::Requests, error::Result};
+use crate::{env::Requests, error::Result, wal::WalWriter};
 use std::{
     sync::{
         Mutex, MutexGuard, PoisonError,
@@ -197,7 +197,7 @@ pub(super) fn collect(inner: &Inner) -> Stats {
         wal_bytes: inner
             .wal
             .as_ref()
-            .and_then(|w| w.try_lock().map(|w| w.bytes()))
+            .and_then(|w| w.peek(WalWriter::bytes))
             .unwrap_or(0),
         flushes: counts.flushes.load(Relaxed),
         flushing: counts.flushing.load(Relaxed),
