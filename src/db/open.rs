@@ -89,9 +89,7 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
             parked: Vec::new(),
             known: BTreeSet::new(),
         };
-        let replayed = replay
-            .into_state(storage.as_ref(), &found, &mut state)
-            .await?;
+        let replayed = replay.run(storage.as_ref(), &found, &mut state).await?;
         let storage: Arc<dyn Storage> = storage.clone();
         let writer = WalWriter::new(storage.clone(), runtime.clone(), &options, replayed.tail);
         // Of sessions before this one nobody knows, unless it is noted.
@@ -155,7 +153,7 @@ struct Replay<'a> {
 
 impl Replay<'_> {
     /// Commits above their session's floor become pending rows, stamped above the head (PROTOCOL W2).
-    async fn into_state(
+    async fn run(
         &mut self,
         storage: &dyn Storage,
         found: &Found,
