@@ -39,6 +39,8 @@ const steps = [
     () => cargo("test", "-q", "--test", "s3", "--", "--ignored"),
     countRust,
   ],
+  ["simulation", () => simulate(), countRust],
+  ["mutants of the simulation", () => mutants()],
   ["rust tests on wasm32", () => testWasm(), countRust],
   ["wasm-pack in Chrome", () => testBrowser("chrome", env), countRust],
   ["build", () => build()],
@@ -98,6 +100,20 @@ async function clippyNative() {
 function clippyJs() {
   const features = ["--lib", "--test", "wasm*", "--features", "js", "--target", wasmTarget];
   return cargo("clippy", "-q", ...features, "--", "-D", "warnings");
+}
+
+/** Four minutes of seeds, or many; the lines of the run say how many. */
+function simulate() {
+  const much = long
+    ? { SEEDS: process.env.SEEDS ?? "20000" }
+    : { TEST_SECONDS: process.env.TEST_SECONDS ?? "240" };
+  const args = ["test", "-q", "--test", "sim", "random_schedules", "--", "--nocapture"];
+  return run("cargo", args, { env: { ...env, ...much } });
+}
+
+/** Whether the simulation notices when a rule is switched off: minutes, so only in long runs. */
+async function mutants() {
+  if (long) await run(process.execPath, ["scripts/mutants.mjs"], { env: { SEEDS: "500", FIRST: "1" } });
 }
 
 function testWasm() {

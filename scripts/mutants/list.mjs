@@ -1,0 +1,243 @@
+// The mutants: a rule of PROTOCOL, and patches `[file in src, search, replace]` that switch it off where
+// `crate::mutants::on(name)`. Searches are exact, so that a change of the code asks for a look at the mutant.
+
+const on = (name) => `crate::mutants::on("${name}")`;
+
+export const mutants = [
+  {
+    name: "no read-back after 412",
+    rule: "C2",
+    patches: [
+      [
+        "log/store.rs",
+        "Ok(PutOutcome::Exists) => refused = true,",
+        `Ok(PutOutcome::Exists) if ${on("no read-back after 412")} => {
+                    return Ok(match self.read_record(seq).await? {
+                        Some(found) => Slot::Lost(found),
+                        None => Slot::Freed,
+                    });
+                }
+                Ok(PutOutcome::Exists) => refused = true,`,
+      ],
+    ],
+  },
+  {
+    name: "absent means failed",
+    rule: "C2",
+    patches: [
+      [
+        "log/store.rs",
+        "                Ok(None) => {}\n                Err(e) if maybe_applied(&e) => last = Some(e),\n                Err(e) => return Err(unknown(&key, Some(e))),",
+        `                Ok(None) if ${on("absent means failed")} => {
+                    return Err(Error::new(ErrorKind::Unavailable, "it is not there"));
+                }
+                Ok(None) => {}
+                Err(e) if maybe_applied(&e) => last = Some(e),
+                Err(e) => return Err(unknown(&key, Some(e))),`,
+      ],
+    ],
+  },
+  {
+    name: "any inline floor",
+    rule: "C3",
+    patches: [
+      [
+        "flush.rs",
+        "Some((from, to)) if version.inline_floor == from => {",
+        `Some((from, to))
+                if version.inline_floor == from
+                    || (${on("any inline floor")} && version.inline_floor < to) =>
+            {`,
+      ],
+    ],
+  },
+  {
+    name: "writers have no fence",
+    rule: "F1",
+    patches: [
+      [
+        "log/store.rs",
+        "if !self.is_stale(fence) {",
+        `if ${on("writers have no fence")} || !self.is_stale(fence) {`,
+      ],
+      [
+        "db/log.rs",
+        "if self.log.is_stale(&self.fence(&before)) {\n                self.follow().await?;",
+        `if self.log.is_stale(&self.fence(&before)) && !${on("writers have no fence")} {
+                self.follow().await?;`,
+      ],
+    ],
+  },
+  {
+    name: "readers have no fence",
+    rule: "F1",
+    patches: [
+      [
+        "db/log.rs",
+        "let seq = before.state.version.head.seq + 1;\n            if self.log.is_stale(&self.fence(&before)) {",
+        `let seq = before.state.version.head.seq + 1;
+            if self.log.is_stale(&self.fence(&before)) && !${on("readers have no fence")} {`,
+      ],
+      [
+        "db/log.rs",
+        "// Judged now that the reply is here, not when the request left (F1).\n            if self.log.is_stale(&self.fence(&before)) {",
+        `if self.log.is_stale(&self.fence(&before)) && !${on("readers have no fence")} {`,
+      ],
+    ],
+  },
+  {
+    name: "open by probing",
+    rule: "F2",
+    patches: [
+      [
+        "log/tail.rs",
+        'let listed = self.storage.list("log/", Some(&record_key(seq))).await?;',
+        `let mut listed = self.storage.list("log/", Some(&record_key(seq))).await?;
+        if ${on("open by probing")} {
+            let mut next = seq;
+            listed.retain(|object| {
+                next += 1;
+                object.key == record_key(next)
+            });
+        }`,
+      ],
+    ],
+  },
+  {
+    name: "checkpoints without rows",
+    rule: "L2",
+    patches: [
+      [
+        "log/checkpoint.rs",
+        "out.list(version.inline.iter(), |out, rows| {",
+        `let inline = match ${on("checkpoints without rows")} {
+        true => &[],
+        false => version.inline.as_slice(),
+    };
+    out.list(inline.iter(), |out, rows| {`,
+      ],
+    ],
+  },
+  {
+    name: "the device's own clock",
+    rule: "T1",
+    patches: [
+      [
+        "log/clock.rs",
+        "    match store {\n        None => device,",
+        `    match store.filter(|_| !${on("the device's own clock")}) {\n        None => device,`,
+      ],
+    ],
+  },
+  {
+    name: "uploads keep their stamps",
+    rule: "T4",
+    patches: [
+      [
+        "flush.rs",
+        ".write(target, pending, Keep::Newest, true, &mut flushed.pending)",
+        `.write(
+                target,
+                pending,
+                Keep::Newest,
+                !${on("uploads keep their stamps")},
+                &mut flushed.pending,
+            )`,
+      ],
+    ],
+  },
+  {
+    name: "one session for ever",
+    rule: "W1",
+    patches: [
+      [
+        "wal/writer.rs",
+        "runtime.random(&mut session);",
+        `if !${on("one session for ever")} {
+            runtime.random(&mut session);
+        }`,
+      ],
+      [
+        "wal/writer.rs",
+        "            next_frame: 1,\n",
+        `            next_frame: match ${on("one session for ever")} {
+                true => tail.segments.iter().filter_map(|s| s.last).map(|l| l.1).max().unwrap_or(0) + 1,
+                false => 1,
+            },
+`,
+      ],
+    ],
+  },
+  {
+    name: "pending rows stay below",
+    rule: "W2",
+    patches: [
+      [
+        "state.rs",
+        "        let head = self.version.head.ts;\n        let lowest = (self.tables.values())",
+        `        if ${on("pending rows stay below")} {
+            return;
+        }
+        let head = self.version.head.ts;
+        let lowest = (self.tables.values())`,
+      ],
+    ],
+  },
+  {
+    name: "floors as they were",
+    rule: "W3",
+    patches: [
+      [
+        "flush.rs",
+        "if floors().any(|(session, from, _)| version.wal_floor(session) != *from) {",
+        `if floors().any(|(session, from, _)| version.wal_floor(session) != *from)
+                && !${on("floors as they were")}
+            {`,
+      ],
+    ],
+  },
+  {
+    name: "replay all frames",
+    rule: "W3",
+    patches: [
+      [
+        "db/open.rs",
+        "if commit.last > next.version.wal_floor(&commit.session) {",
+        `if commit.last > next.version.wal_floor(&commit.session)
+                || ${on("replay all frames")}
+            {`,
+      ],
+    ],
+  },
+  {
+    name: "truncate what is pending",
+    rule: "W4",
+    patches: [
+      [
+        "db/flush.rs",
+        "wal.lock().await.truncate(&version.floors()).await?;",
+        `let floors = match ${on("truncate what is pending")} {
+                true => at.state.wal_positions.iter().map(|(s, f)| (*s, *f)).collect(),
+                false => version.floors(),
+            };
+            wal.lock().await.truncate(&floors).await?;`,
+      ],
+    ],
+  },
+  {
+    name: "no orphan floor",
+    rule: "G3",
+    patches: [
+      [
+        "flush.rs",
+        "matches!(edit, Edit::AddSstable { meta, .. } if meta.id <= floor)",
+        `matches!(edit, Edit::AddSstable { meta, .. } if meta.id <= floor) && !${on("no orphan floor")}`,
+      ],
+      [
+        "log/version.rs",
+        "if meta.id <= self.orphan_floor {",
+        `if meta.id <= self.orphan_floor && !${on("no orphan floor")} {`,
+      ],
+    ],
+  },
+];

@@ -1,0 +1,360 @@
+//! A device: what outlives its processes (its WAL, its clock's error), and how it is switched on, crashes,
+//! starts again, and is copied.
+
+use super::{
+    clock::{Clock, SimRuntime},
+    log::{Status, TABLES},
+    rows,
+    store::SimStore,
+    wal::SimWal,
+    work,
+    world::{Event, GRACE, MINUTE, Pid, Process, SECOND, Sim},
+};
+use crate::support::crash::CrashStorage;
+use lakeshore::{Db, Env, Error, ErrorKind, Options, SyncPolicy, Table};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+pub struct Device {
+    pub options: Options,
+    pub clock: Clock,
+    /// Its WAL, if it is `local`.
+    pub wal: Option<Arc<CrashStorage>>,
+    /// It only reads.
+    pub reader: bool,
+    /// How much its user still does.
+    pub quota: usize,
+    /// How many things its user does at once.
+    pub lanes: usize,
+    /// The longest pause between two things.
+    pub pause: u64,
+    /// The process that runs, and its database once it is open.
+    pub running: Option<Pid>,
+    pub open: Option<Open>,
+    /// The processes whose WAL frames it has; of one copied, only its commits before that number.
+    pub sessions: BTreeMap<Pid, Option<usize>>,
+    /// Commits that a power cut may have taken: the sync policy had not made them durable.
+    pub maybe_lost: BTreeSet<usize>,
+}
+
+/// An open database with its tables.
+#[derive(Clone)]
+pub struct Open {
+    pub pid: Pid,
+    pub db: Db,
+    pub tables: Vec<Table>,
+    pub local: bool,
+}
+
+impl Device {
+    /// One of many kinds.
+    pub fn new(sim: &Sim, seed: u64) -> Self {
+        let mut world = sim.world();
+        let random = &mut world.random;
+        let local = random.chance(0.45);
+        let reader = !local && random.chance(0.15);
+        let sync = match random.below(10) {
+            0 => SyncPolicy::Never,
+            1 => SyncPolicy::Interval(Duration::from_secs(5)),
+            2 => SyncPolicy::Bytes(1500),
+            _ => SyncPolicy::Always,
+        };
+        let options = Options {
+            sync,
+            wal_segment_bytes: *random.pick(&[512, 2048, 8192]),
+            seal_batches: 2 + random.below(8),
+            inline_commit_bytes: *random.pick(&[64, 1100, 256 * 1024, 256 * 1024]),
+            checkpoint_records: 2 + random.below(7) as u64,
+            grace: Duration::from_micros(GRACE),
+            retention: Duration::from_micros(*random.pick(&[GRACE / 2, 4 * GRACE, 96 * GRACE])),
+            batch_rows: 2 + random.below(20),
+            concurrency: 1 + random.below(4),
+            retries: 3 + random.below(6) as u32,
+            bloom_fpp: *random.pick(&[0.0, 0.01]),
+            detached_tasks: local || random.chance(0.6),
+            ..Options::default()
+        };
+        let minute = MINUTE as i64;
+        let skew = match random.below(6) {
+            0 => 0,
+            1 => 3 * SECOND as i64,
+            2 => -40 * SECOND as i64,
+            3 => 20 * minute,
+            4 => -20 * minute,
+            _ => *random.pick(&[525_600 * minute, -525_600 * minute]),
+        };
+        let clock = Clock {
+            skew,
+            drift: random.below(400) as i64 - 200,
+            stops: random.chance(0.3),
+            ..Clock::default()
+        };
+        Self {
+            options,
+            clock,
+            wal: local.then(|| CrashStorage::new(seed).at("wal")),
+            reader,
+            quota: 0,
+            lanes: 1 + random.below(2),
+            pause: 0,
+            running: None,
+            open: None,
+            sessions: BTreeMap::new(),
+            maybe_lost: BTreeSet::new(),
+        }
+    }
+}
+
+/// A new process of a device; it is there, and does nothing yet.
+fn start(sim: &Sim, device: usize) -> (Pid, Env, Options) {
+    let mut world = sim.world();
+    let (pid, now) = (world.processes.len(), world.now);
+    let here = &mut world.devices[device];
+    let clock = Clock {
+        origin: now,
+        stood: 0,
+        ..here.clock.clone()
+    };
+    here.running = Some(pid);
+    here.sessions.insert(pid, None);
+    let (options, wal) = (here.options.clone(), here.wal.clone());
+    world.processes.push(Process {
+        device,
+        alive: true,
+        suspended: None,
+        parked: Vec::new(),
+        clock,
+        missing: 0,
+    });
+    let name = world.name(pid);
+    world.note(format_args!(
+        "{name} starts, {}",
+        if wal.is_some() { "local" } else { "remote" }
+    ));
+    drop(world);
+    let sim = sim.clone();
+    let wal = wal.map(|inner| {
+        Arc::new(SimWal {
+            sim: sim.clone(),
+            pid,
+            inner,
+        }) as _
+    });
+    let env = Env {
+        data: Arc::new(SimStore::new(&sim, pid)),
+        wal,
+        runtime: Arc::new(SimRuntime {
+            sim: sim.clone(),
+            pid,
+        }),
+    };
+    (pid, env, options)
+}
+
+/// Switches a device on: it opens the database and does what its user does.
+pub fn boot(sim: &Sim, device: usize) {
+    if sim.world().devices[device].running.is_some() {
+        return;
+    }
+    let (pid, env, options) = start(sim, device);
+    let here = sim.clone();
+    let life = async move {
+        let Some(open) = open(&here, pid, env, options).await else {
+            return restart(&here, pid);
+        };
+        let lanes = {
+            let mut world = here.world();
+            world.devices[device].open = Some(open.clone());
+            world.devices[device].lanes
+        };
+        for _ in 0..lanes {
+            here.spawn(pid, Box::pin(work::lane(here.clone(), open.clone())));
+        }
+    };
+    sim.spawn(pid, Box::pin(life));
+}
+
+/// Opens the database with its tables, however often it takes.
+pub async fn open(sim: &Sim, pid: Pid, env: Env, options: Options) -> Option<Open> {
+    let local = env.wal.is_some();
+    let mut db = None;
+    for attempt in 0..40u64 {
+        sim.pause(attempt * attempt * 20_000).await;
+        let head = sim.world().log.head;
+        match Db::open(env.clone(), options.clone()).await {
+            Ok(open) => {
+                if open.stats().head < head {
+                    let (name, at) = (sim.world().name(pid), open.stats().head);
+                    sim.violation(format_args!("{name} opens at {at}, the log was at {head}"));
+                }
+                db = Some(open);
+                break;
+            }
+            Err(e) => sim.failed(pid, "open", &e),
+        }
+    }
+    let db = db?;
+    for attempt in 0..40u64 {
+        sim.pause(attempt * attempt * 20_000).await;
+        match tables(&db).await {
+            Ok(tables) => {
+                return Some(Open {
+                    pid,
+                    db,
+                    tables,
+                    local,
+                });
+            }
+            Err(e) => sim.failed(pid, "create_table", &e),
+        }
+    }
+    None
+}
+
+async fn tables(db: &Db) -> Result<Vec<Table>, Error> {
+    let mut tables = Vec::new();
+    for name in TABLES {
+        tables.push(match db.table(name) {
+            Ok(table) => table,
+            Err(_) => db.create_table(name, rows::schema()).await?,
+        });
+    }
+    Ok(tables)
+}
+
+impl Sim {
+    /// A call failed. There are errors that no weather explains.
+    pub fn failed(&self, pid: Pid, call: &str, error: &Error) {
+        let mut world = self.world();
+        let name = world.name(pid);
+        world.note(format_args!("{name}  {call}: {error}"));
+        let explained = matches!(
+            error.kind(),
+            ErrorKind::Unavailable | ErrorKind::Unknown | ErrorKind::Closed | ErrorKind::Conflict
+        );
+        if !explained {
+            world.violation(format_args!("{name}  {call}: {error}"));
+        } else if world.calm {
+            world.violation(format_args!("{name}  {call}, in calm weather: {error}"));
+        }
+    }
+}
+
+/// The process ends by itself, and the device opens the database anew.
+pub fn restart(sim: &Sim, pid: Pid) {
+    stop(sim, pid, false);
+    let mut world = sim.world();
+    let device = world.processes[pid].device;
+    world.after(SECOND, Event::Boot(device));
+}
+
+/// Power cut or SIGKILL; the device comes back, sooner or later.
+pub fn crash(sim: &Sim, pid: Pid) {
+    let mut world = sim.world();
+    if !world.is_alive(pid) || world.draining {
+        return;
+    }
+    let power = world.chance(600);
+    let name = world.name(pid);
+    world.note(format_args!(
+        "{name} {}",
+        if power { "loses power" } else { "is killed" }
+    ));
+    world.report.crashes += 1;
+    let most = *world.random.pick(&[SECOND, MINUTE, GRACE, 4 * GRACE]);
+    let away = world.random.below(most as usize) as u64;
+    let device = world.processes[pid].device;
+    drop(world);
+    stop(sim, pid, power);
+    sim.world().after(away, Event::Boot(device));
+}
+
+/// Ends a process, and says what is left of its WAL.
+pub fn stop(sim: &Sim, pid: Pid, power: bool) {
+    let open = {
+        let mut world = sim.world();
+        let device = world.processes[pid].device;
+        world.devices[device].running = None;
+        world.devices[device].open.take()
+    };
+    sim.end(pid);
+    drop(open);
+    let mut world = sim.world();
+    let device = world.processes[pid].device;
+    let seed = world.random.next();
+    let here = &mut world.devices[device];
+    here.wal = here
+        .wal
+        .take()
+        .map(|wal| if power { wal.crash(seed) } else { wal.kill() });
+    if power && here.options.sync != SyncPolicy::Always {
+        let sessions = here.sessions.clone();
+        let at_risk = world
+            .log
+            .commits
+            .iter()
+            .enumerate()
+            .filter_map(|(id, commit)| {
+                let here = sessions.contains_key(&commit.pid) && commit.local;
+                (here && commit.status == Status::Acked && commit.seq.is_none()).then_some(id)
+            });
+        let at_risk: Vec<usize> = at_risk.collect();
+        world.devices[device].maybe_lost.extend(at_risk);
+    }
+}
+
+/// A copy of the WAL of a device is opened elsewhere.
+pub fn copy_wal(sim: &Sim, device: usize) {
+    let seed = sim.world().random.next();
+    let fresh = Device::new(sim, seed);
+    let mut world = sim.world();
+    let commits = world.log.commits.len();
+    let from = &world.devices[device];
+    let Some(wal) = &from.wal else { return };
+    let before = |(pid, until): (&Pid, &Option<usize>)| (*pid, Some(until.unwrap_or(commits)));
+    // What is under way just now may be in the copy or not.
+    let own = |pid: &Pid| from.sessions.contains_key(pid);
+    let open = world.log.commits.iter().enumerate();
+    let open = open.filter(|(_, c)| c.local && own(&c.pid) && c.status == Status::Open);
+    let mut maybe_lost = from.maybe_lost.clone();
+    maybe_lost.extend(open.map(|(id, _)| id));
+    let options = Options {
+        detached_tasks: true,
+        sync: from.options.sync,
+        ..fresh.options.clone()
+    };
+    let copy = Device {
+        options,
+        wal: Some(wal.kill()),
+        reader: false,
+        quota: from.quota.min(8),
+        pause: from.pause,
+        sessions: from.sessions.iter().map(before).collect(),
+        maybe_lost,
+        ..fresh
+    };
+    let new = world.devices.len();
+    world.devices.push(copy);
+    world.note(format_args!("d{new} is a copy of the WAL of d{device}"));
+    world.report.copies += 1;
+    world.after(SECOND, Event::Boot(new));
+}
+
+/// Opens a device's database when all is calm, and does one thing with it.
+pub fn spawn_calmly<F: Future<Output = ()> + Send + 'static>(
+    sim: &Sim,
+    device: usize,
+    act: impl FnOnce(Open) -> F + Send + 'static,
+) {
+    let (pid, env, options) = start(sim, device);
+    let here = sim.clone();
+    let life = async move {
+        if let Some(open) = open(&here, pid, env, options).await {
+            act(open).await;
+        }
+    };
+    sim.spawn(pid, Box::pin(life));
+}

@@ -1,0 +1,374 @@
+//! What the user of a device does, and what has to be true of every answer.
+
+use super::{
+    device::{self, Open},
+    gc,
+    log::{Status, TABLES, Writes},
+    past,
+    rows::{self, Content, KEYS, MARK},
+    transaction,
+    view::Ticket,
+    world::{Event, GRACE, MINUTE, SECOND, Sim},
+};
+use futures_channel::oneshot;
+use futures_util::future::{Either, join_all, select};
+use lakeshore::{Committed, Error, ErrorKind, Scan, ScanBuilder};
+use std::collections::BTreeMap;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Act {
+    Commit,
+    Group,
+    Flush,
+    Checkpoint,
+    Refresh,
+    Read,
+    Hold,
+    Get,
+    Gc,
+    Reopen,
+    Transaction,
+    Snapshot,
+    AsOf,
+    Tag,
+}
+
+/// One thing after the other, until there is nothing left to do.
+pub async fn lane(sim: Sim, open: Open) {
+    while let Some(act) = next(&sim, &open) {
+        trouble(&sim, &open);
+        if sim.chance(60) {
+            vanishing(&sim, &open, act).await;
+        } else {
+            perform(&sim, &open, act).await;
+        }
+        let pause = {
+            let mut world = sim.world();
+            let most = match world.random.below(5) {
+                0..3 => 300_000,
+                _ => world.devices[world.processes[open.pid].device].pause,
+            };
+            world.random.below(most as usize) as u64
+        };
+        sim.pause(pause).await;
+    }
+}
+
+fn next(sim: &Sim, open: &Open) -> Option<Act> {
+    let mut world = sim.world();
+    let device = world.processes[open.pid].device;
+    let quota = &mut world.devices[device].quota;
+    *quota = quota.checked_sub(1)?;
+    if world.devices[device].reader {
+        return Some(*world.random.pick(&[
+            Act::Refresh,
+            Act::Read,
+            Act::Hold,
+            Act::Get,
+            Act::Reopen,
+        ]));
+    }
+    Some(match world.random.below(100) {
+        0..28 => Act::Commit,
+        28..36 => Act::Group,
+        36..52 => Act::Transaction,
+        52..60 => Act::Flush,
+        60..65 => Act::Checkpoint,
+        65..73 => Act::Refresh,
+        73..76 => Act::Read,
+        76..80 => Act::Hold,
+        80..83 => Act::Get,
+        83..86 => Act::Snapshot,
+        86..90 => Act::AsOf,
+        90..92 => Act::Tag,
+        92..97 => Act::Gc,
+        _ => Act::Reopen,
+    })
+}
+
+/// What may go wrong for a device while it does something.
+fn trouble(sim: &Sim, open: &Open) {
+    let mut world = sim.world();
+    let (weather, pid) = (world.weather, open.pid);
+    let device = world.processes[pid].device;
+    let soon = world.random.below(400_000) as u64;
+    if world.chance(weather.crash) {
+        world.after(soon, Event::Crash(pid));
+    } else if world.chance(weather.suspend) {
+        let most = *world.random.pick(&[GRACE / 2, GRACE, 2 * GRACE, 5 * GRACE]);
+        let micros = most / 2 + world.random.below(most as usize) as u64;
+        world.after(soon, Event::Suspend(pid, micros));
+    } else if world.chance(weather.clock) {
+        let minute = MINUTE as i64;
+        let by = *world
+            .random
+            .pick(&[-2 * minute, 3 * minute, -60 * minute, 60 * minute]);
+        world.after(soon, Event::SetClock(pid, by));
+    } else if open.local && world.chance(weather.copy) && world.devices.len() < 10 {
+        world.after(soon, Event::CopyWal(device));
+    }
+}
+
+/// The caller may stop waiting; in a Worker the call then vanishes.
+async fn vanishing(sim: &Sim, open: &Open, act: Act) {
+    let (sender, receiver) = oneshot::channel::<()>();
+    let (here, own) = (sim.clone(), open.clone());
+    let task = sim.spawn(
+        open.pid,
+        Box::pin(async move {
+            perform(&here, &own, act).await;
+            let _ = sender.send(());
+        }),
+    );
+    let most = *sim.world().random.pick(&[30_000, 300_000, 20 * SECOND]);
+    let patience = sim.below(most);
+    if let Either::Right(_) = select(receiver, Box::pin(sim.pause(patience))).await {
+        let name = sim.world().name(open.pid);
+        sim.note(format_args!("{name} waits no longer for {act:?}"));
+        let detached = {
+            let world = sim.world();
+            world.devices[world.processes[open.pid].device]
+                .options
+                .detached_tasks
+        };
+        match detached || sim.chance(300) {
+            true => sim.abandon(task),
+            false => sim.vanish(task),
+        }
+    }
+}
+
+async fn perform(sim: &Sim, open: &Open, act: Act) {
+    let name = sim.world().name(open.pid);
+    if act != Act::Commit {
+        sim.note(format_args!("{name} does {act:?}"));
+    }
+    match act {
+        Act::Commit => commits(sim, open, 1).await,
+        Act::Group => commits(sim, open, 2 + sim.below(3)).await,
+        Act::Flush => flush(sim, open).await,
+        Act::Checkpoint => report(sim, open, "checkpoint", open.db.checkpoint().await),
+        Act::Refresh => refresh(sim, open).await,
+        Act::Read => read(sim, open, 0).await,
+        Act::Hold => {
+            let most = *sim.world().random.pick(&[SECOND, MINUTE, GRACE, 3 * GRACE]);
+            read(sim, open, sim.below(most)).await;
+        }
+        Act::Get => get(sim, open).await,
+        Act::Gc => gc::run(sim, open).await,
+        Act::Transaction => transaction::run(sim, open).await,
+        Act::Snapshot => past::snapshot(sim, open).await,
+        Act::AsOf => past::as_of(sim, open).await,
+        Act::Tag => past::tag(sim, open).await,
+        Act::Reopen => {
+            report(sim, open, "close", open.db.close().await);
+            device::restart(sim, open.pid);
+        }
+    }
+}
+
+fn report<T>(sim: &Sim, open: &Open, call: &str, outcome: Result<T, Error>) {
+    if let Err(e) = outcome {
+        sim.failed(open.pid, call, &e);
+    }
+}
+
+/// Some commits, all called before any is waited for.
+async fn commits(sim: &Sim, open: &Open, n: u64) {
+    let calls: Vec<_> = (0..n).map(|_| commit(sim, open)).collect();
+    let mut reopen = false;
+    for (id, outcome) in join_all(calls).await {
+        reopen |= answered(sim, open, id, outcome);
+    }
+    if reopen {
+        device::restart(sim, open.pid);
+    }
+}
+
+type Outcome = (usize, Result<Committed, Error>);
+
+/// Calls now; resolves with the answer.
+fn commit(sim: &Sim, open: &Open) -> impl Future<Output = Outcome> + Send + use<> {
+    let mut world = sim.world();
+    let (table, id) = (
+        world.random.below(TABLES.len()),
+        world.log.commits.len() as i64,
+    );
+    let mut keys: Vec<i64> = (0..1 + world.random.below(3))
+        .map(|_| world.random.below(KEYS as usize) as i64)
+        .collect();
+    keys.push(MARK + id);
+    keys.sort_unstable();
+    keys.dedup();
+    let delete = world.chance(220);
+    let writes: Writes = keys
+        .iter()
+        .map(|key| (*key, (!delete).then_some(id)))
+        .collect();
+    let id = world.register(open.pid, open.local, BTreeMap::from([(table, writes)]));
+    drop(world);
+    let table = &open.tables[table];
+    let call = if delete {
+        Either::Left(table.delete(&[rows::keys(&keys)]))
+    } else {
+        let rows: Vec<(i64, i64)> = keys.iter().map(|key| (*key, id as i64)).collect();
+        Either::Right(table.ingest(&[rows::batch(&rows)]))
+    };
+    async move { (id, call.await) }
+}
+
+/// Whether the device has to be opened anew.
+pub fn answered(sim: &Sim, open: &Open, id: usize, outcome: Result<Committed, Error>) -> bool {
+    let error = match outcome {
+        Ok(committed) => {
+            let mut world = sim.world();
+            if committed.uploaded == open.local {
+                world.violation(format_args!("#{id} is said to be uploaded: {committed:?}"));
+            }
+            world.acked(id, committed.ts);
+            return false;
+        }
+        Err(error) => error,
+    };
+    sim.failed(open.pid, "commit", &error);
+    let conflict = error.kind() == ErrorKind::Conflict;
+    if conflict || (!open.local && error.kind() != ErrorKind::Unknown) {
+        sim.world().refused(id);
+    }
+    // A WAL whose sync failed takes no more.
+    open.local && !conflict && (error.kind() == ErrorKind::Unknown || sim.chance(300))
+}
+
+/// When it returns, all that was acknowledged before is in the log.
+pub async fn flush(sim: &Sim, open: &Open) {
+    let before: Vec<usize> = {
+        let world = sim.world();
+        let device = &world.devices[world.processes[open.pid].device];
+        let own = |pid, id| {
+            device
+                .sessions
+                .get(&pid)
+                .is_some_and(|until| until.is_none_or(|u| id < u))
+        };
+        (world.log.commits.iter().enumerate())
+            .filter(|(id, c)| c.local && c.status == Status::Acked && own(c.pid, *id))
+            .map(|(id, _)| id)
+            .filter(|id| !device.maybe_lost.contains(id))
+            .collect()
+    };
+    match open.db.flush().await {
+        Err(e) => sim.failed(open.pid, "flush", &e),
+        Ok(()) => {
+            let mut world = sim.world();
+            let left = before
+                .iter()
+                .find(|id| world.log.commits[**id].seq.is_none())
+                .copied();
+            if let Some(id) = left {
+                world.violation(format_args!(
+                    "#{id} was acknowledged, and the flush left it behind"
+                ));
+            }
+        }
+    }
+}
+
+/// When it returns, the handle is at least where the log was before.
+pub async fn refresh(sim: &Sim, open: &Open) {
+    let head = sim.world().log.head;
+    match open.db.refresh().await {
+        Err(e) => sim.failed(open.pid, "refresh", &e),
+        Ok(_) => {
+            let at = open.db.stats().head;
+            if at < head {
+                let name = sim.world().name(open.pid);
+                sim.violation(format_args!(
+                    "{name} refreshed to {at}, the log was at {head}"
+                ));
+            }
+            read(sim, open, 0).await;
+        }
+    }
+}
+
+/// Reads some tables, as they are now; the rest of it `hold` later.
+async fn read(sim: &Sim, open: &Open, hold: u64) {
+    let all = sim.chance(350);
+    let only = sim.below(TABLES.len() as u64) as usize;
+    let tables = (0..TABLES.len()).filter(|table| all || *table == only);
+    read_tables(sim, open, &tables.collect::<Vec<_>>(), hold).await;
+}
+
+/// Reads all tables.
+pub async fn read_all(sim: &Sim, open: &Open) {
+    let tables: Vec<usize> = (0..TABLES.len()).collect();
+    read_tables(sim, open, &tables, 0).await;
+}
+
+async fn read_tables(sim: &Sim, open: &Open, tables: &[usize], hold: u64) {
+    let ticket = sim.world().ticket(open.pid, open.db.stats().head);
+    let scans = tables
+        .iter()
+        .map(|table| (*table, open.tables[*table].scan()));
+    read_scans(sim, ticket, scans.collect(), hold).await;
+}
+
+/// Reads what the scans describe, as it is now; the rest of it `hold` later.
+pub async fn read_scans(sim: &Sim, ticket: Ticket, from: Vec<(usize, ScanBuilder)>, hold: u64) {
+    let mut scans = Vec::new();
+    for (table, scan) in &from {
+        match scan.stream() {
+            Ok(scan) => scans.push((*table, scan, Content::new())),
+            Err(e) => return sim.world().read_failed(&ticket, &e),
+        }
+    }
+    if hold > 0 {
+        let (_, scan, rows) = &mut scans[0];
+        if !step(sim, &ticket, scan, rows).await.unwrap_or(true) {
+            return;
+        }
+        sim.pause(hold).await;
+    }
+    let mut got = vec![None; TABLES.len()];
+    for (table, mut scan, mut rows) in scans {
+        let whole = loop {
+            match step(sim, &ticket, &mut scan, &mut rows).await {
+                Some(true) => {}
+                Some(false) => break false,
+                None => break true,
+            }
+        };
+        got[table] = whole.then_some(rows);
+    }
+    sim.world().check_view(&ticket, &got);
+}
+
+/// The next batch: whether it came; nothing at the end.
+async fn step(sim: &Sim, ticket: &Ticket, scan: &mut Scan, rows: &mut Content) -> Option<bool> {
+    match scan.next().await {
+        Ok(None) => None,
+        Ok(Some(batch)) => {
+            rows.extend(rows::unpack(&batch));
+            Some(true)
+        }
+        Err(e) => {
+            sim.world().read_failed(ticket, &e);
+            Some(false)
+        }
+    }
+}
+
+async fn get(sim: &Sim, open: &Open) {
+    let ticket = sim.world().ticket(open.pid, open.db.stats().head);
+    let (table, key) = (
+        sim.below(TABLES.len() as u64) as usize,
+        sim.below(KEYS as u64) as i64,
+    );
+    match open.tables[table].get(&rows::keys(&[key]), None).await {
+        Err(e) => sim.world().read_failed(&ticket, &e),
+        Ok(found) => {
+            let found = found.map(|batch| rows::unpack(&batch)[0].1);
+            sim.world().check_get(&ticket, table, key, found);
+        }
+    }
+}
