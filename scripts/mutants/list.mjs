@@ -240,4 +240,112 @@ export const mutants = [
       ],
     ],
   },
+  {
+    name: "alone in its group",
+    rule: "C1",
+    patches: [
+      [
+        "db/conflict.rs",
+        "since.chain(earlier) {",
+        `since.chain(match ${on("alone in its group")} {
+            true => &[],
+            false => earlier,
+        }) {`,
+      ],
+    ],
+  },
+  {
+    name: "sstables never conflict",
+    rule: "C4",
+    patches: [
+      [
+        "db/conflict.rs",
+        "Touched::File(file) => self.files.get(&file.meta.id).copied(),",
+        `Touched::File(_) if ${on("sstables never conflict")} => Some(false),
+                Touched::File(file) => self.files.get(&file.meta.id).copied(),`,
+      ],
+    ],
+  },
+  {
+    name: "leapt over is not changed",
+    rule: "C4",
+    patches: [
+      [
+        "state/recent.rs",
+        "pub fn leapt(&self) -> Self {\n        let mut next = self.clone();",
+        `pub fn leapt(&self) -> Self {
+        let mut next = self.clone();
+        if ${on("leapt over is not changed")} {
+            return next;
+        }`,
+      ],
+    ],
+  },
+  {
+    name: "as of times to come",
+    rule: "T3",
+    patches: [
+      [
+        "log/history.rs",
+        "AsOf::Timestamp(ts) => (*ts).min(version.head.ts),",
+        `AsOf::Timestamp(ts) if ${on("as of times to come")} => *ts,
+        AsOf::Timestamp(ts) => (*ts).min(version.head.ts),`,
+      ],
+    ],
+  },
+  {
+    name: "half a commit replays",
+    rule: "W1",
+    patches: [
+      [
+        "wal/segment.rs",
+        "open.take_if(|_| frame.end_of_commit)",
+        `open.take_if(|_| frame.end_of_commit || ${on("half a commit replays")})`,
+      ],
+    ],
+  },
+  {
+    name: "tags pin nothing",
+    rule: "G1",
+    patches: [
+      [
+        "log/gc.rs",
+        "version.watermark.max(passed.min(version.head.ts).min(tag))",
+        `version.watermark.max(passed.min(version.head.ts).min(match ${on("tags pin nothing")} {
+        true => i64::MAX,
+        false => tag,
+    }))`,
+      ],
+    ],
+  },
+  {
+    name: "gc by its own clock",
+    rule: "G3",
+    patches: [
+      [
+        "db/gc.rs",
+        "moment.store.unwrap_or(moment.wall)",
+        `match ${on("gc by its own clock")} {
+            true => moment.wall,
+            false => moment.store.unwrap_or(moment.wall),
+        }`,
+      ],
+    ],
+  },
+  {
+    name: "fresh when it was sent",
+    rule: "F1",
+    patches: [
+      [
+        "db/log.rs",
+        "let found = self.log.read_record(seq).await?;\n",
+        `let found = self.log.read_record(seq).await?;
+            if ${on("fresh when it was sent")} && found.is_none() {
+                self.prove(before.state.version.head, self.log.moment());
+                return Ok(self.state().version.head.seq > start);
+            }
+`,
+      ],
+    ],
+  },
 ];

@@ -71,6 +71,9 @@ impl Transaction {
 /// A row at rest: its table, key, timestamp and value.
 type Version = (usize, i64, i64, Option<i64>);
 
+/// A record, and what it wrote to some row.
+type Written = (u64, Option<i64>);
+
 #[derive(Default)]
 pub struct Log {
     pub head: u64,
@@ -78,7 +81,7 @@ pub struct Log {
     /// Timestamps; record `n` at place `n`.
     pub ts: Vec<i64>,
     pub commits: Vec<Commit>,
-    history: BTreeMap<(usize, i64), Vec<(u64, Option<i64>)>>,
+    history: BTreeMap<(usize, i64), Vec<Written>>,
     tables: BTreeMap<TableId, usize>,
     inline: Vec<(u64, Version)>,
     inline_floor: u64,
@@ -99,7 +102,7 @@ impl Log {
     /// The rows of a table at a record.
     pub fn content(&self, table: usize, seq: u64) -> Content {
         let of_table = self.history.range((table, i64::MIN)..(table + 1, i64::MIN));
-        let newest = |versions: &[(u64, Option<i64>)]| {
+        let newest = |versions: &[Written]| {
             versions
                 .iter()
                 .rev()
@@ -389,8 +392,7 @@ impl World {
                 "#{id} depends on {row:?}, which its own group wrote before it"
             ));
         }
-        let later =
-            |versions: &[(u64, Option<i64>)]| versions.iter().any(|v| v.0 > transaction.since);
+        let later = |versions: &[Written]| versions.iter().any(|v| v.0 > transaction.since);
         let history = self.log.history.iter();
         match history
             .filter(|(_, versions)| later(versions))

@@ -65,7 +65,9 @@ pub async fn as_of(sim: &Sim, open: &Open) {
             AsOf::Tag(name) => world.log.tags.get(name) == Some(&ts),
             // A time that is not there yet is the head, which this handle has seen (T3).
             AsOf::Timestamp(at) => {
-                ts == *at || (ts < *at && first <= Some(ts) && world.log.ts.contains(&ts))
+                let known = Some(&ts) <= world.log.ts.last();
+                let head = first <= Some(ts) && world.log.ts.contains(&ts);
+                known && (ts == *at || (ts < *at && head))
             }
         };
         if !right {
@@ -75,7 +77,7 @@ pub async fn as_of(sim: &Sim, open: &Open) {
             ));
         }
         world.report.past += 1;
-        world.ticket(open.pid, open.db.stats().head).as_of(seq)
+        world.ticket(open.pid, open.db.stats().head).of_log(seq)
     };
     read(sim, open, &ticket, &snapshot, sim.below(SECOND)).await;
 }

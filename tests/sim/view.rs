@@ -25,7 +25,7 @@ pub struct Ticket {
 
 impl Ticket {
     /// The log alone, as of a record.
-    pub fn as_of(mut self, seq: u64) -> Self {
+    pub fn of_log(mut self, seq: u64) -> Self {
         self.pending.clear();
         self.seq = seq;
         self

@@ -292,7 +292,7 @@ pub async fn refresh(sim: &Sim, open: &Open) {
 }
 
 /// Reads some tables, as they are now; the rest of it `hold` later.
-async fn read(sim: &Sim, open: &Open, hold: u64) {
+pub async fn read(sim: &Sim, open: &Open, hold: u64) {
     let all = sim.chance(350);
     let only = sim.below(TABLES.len() as u64) as usize;
     let tables = (0..TABLES.len()).filter(|table| all || *table == only);
