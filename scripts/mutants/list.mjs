@@ -174,12 +174,10 @@ export const mutants = [
     patches: [
       [
         "state.rs",
-        "        let head = self.version.head.ts;\n        let lowest = (self.tables.values())",
-        `        if ${on("pending rows stay below")} {
-            return;
-        }
-        let head = self.version.head.ts;
-        let lowest = (self.tables.values())`,
+        "if let Some((raised, raise)) = self.pending.raised(self.version.head.ts) {",
+        `if let Some((raised, raise)) =
+            (self.pending.raised(self.version.head.ts)).filter(|_| !${on("pending rows stay below")})
+        {`,
       ],
     ],
   },
@@ -202,9 +200,9 @@ export const mutants = [
     patches: [
       [
         "db/open.rs",
-        "if commit.last > next.version.wal_floor(&commit.session) {",
-        `if commit.last > next.version.wal_floor(&commit.session)
-                || ${on("replay all frames")}
+        "if commit.last <= floors.get(&commit.session).copied().unwrap_or(0) {",
+        `if commit.last <= floors.get(&commit.session).copied().unwrap_or(0)
+                && !${on("replay all frames")}
             {`,
       ],
     ],
@@ -214,13 +212,13 @@ export const mutants = [
     rule: "W4",
     patches: [
       [
-        "db/flush.rs",
-        "wal.lock().await.truncate(&version.floors()).await?;",
-        `let floors = match ${on("truncate what is pending")} {
-                true => at.state.wal_positions.iter().map(|(s, f)| (*s, *f)).collect(),
-                false => version.floors(),
-            };
-            wal.lock().await.truncate(&floors).await?;`,
+        "db/device.rs",
+        "let floors = device.floors(version);\n",
+        `let mut floors = device.floors(version);
+        if ${on("truncate what is pending")} {
+            floors.extend(self.state().pending.positions());
+        }
+`,
       ],
     ],
   },
@@ -329,22 +327,6 @@ export const mutants = [
             true => moment.wall,
             false => moment.store.unwrap_or(moment.wall),
         }`,
-      ],
-    ],
-  },
-  {
-    name: "fresh when it was sent",
-    rule: "F1",
-    patches: [
-      [
-        "db/log.rs",
-        "let found = self.log.read_record(seq).await?;\n",
-        `let found = self.log.read_record(seq).await?;
-            if ${on("fresh when it was sent")} && found.is_none() {
-                self.prove(before.state.version.head, self.log.moment());
-                return Ok(self.state().version.head.seq > start);
-            }
-`,
       ],
     ],
   },

@@ -186,7 +186,7 @@ pub async fn open(sim: &Sim, pid: Pid, env: Env, options: Options) -> Option<Ope
         let head = sim.world().log.head;
         match Db::open(env.clone(), options.clone()).await {
             Ok(open) => {
-                if open.stats().head < head {
+                if open.stats().online && open.stats().head < head {
                     let (name, at) = (sim.world().name(pid), open.stats().head);
                     sim.violation(format_args!("{name} opens at {at}, the log was at {head}"));
                 }

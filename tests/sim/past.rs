@@ -5,7 +5,7 @@ use super::{
     device::Open,
     log::TABLES,
     view::Ticket,
-    work::read_scans,
+    work::{read_scans, ticket},
     world::{GRACE, MINUTE, SECOND, START, Sim},
 };
 use lakeshore::{AsOf, Error, ErrorKind, ScanBuilder, Snapshot};
@@ -17,7 +17,7 @@ fn scans(snapshot: &Snapshot) -> Result<Vec<(usize, ScanBuilder)>, Error> {
 
 /// All tables at one moment, read twice, the second time when others and this device went on.
 pub async fn snapshot(sim: &Sim, open: &Open) {
-    let ticket = sim.world().ticket(open.pid, open.db.stats().head);
+    let ticket = ticket(sim, open);
     let snapshot = match open.db.snapshot() {
         Ok(snapshot) => snapshot,
         Err(e) => return sim.failed(open.pid, "snapshot", &e),
@@ -57,7 +57,7 @@ pub async fn as_of(sim: &Sim, open: &Open) {
         Ok(snapshot) => snapshot,
         Err(e) => return refused(sim, open, &at, &e),
     };
-    let ticket = {
+    let seq = {
         let mut world = sim.world();
         let ts = snapshot.timestamp();
         let (seq, first) = (world.log.at(ts), world.log.ts.get(head as usize).copied());
@@ -77,8 +77,9 @@ pub async fn as_of(sim: &Sim, open: &Open) {
             ));
         }
         world.report.past += 1;
-        world.ticket(open.pid, open.db.stats().head).of_log(seq)
+        seq
     };
+    let ticket = ticket(sim, open).of_log(seq);
     read(sim, open, &ticket, &snapshot, sim.below(SECOND)).await;
 }
 

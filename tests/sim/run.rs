@@ -29,6 +29,7 @@ pub struct Report {
     pub transactions: u64,
     pub conflicts: u64,
     pub past: u64,
+    pub parked: u64,
     pub freed: u64,
     pub ghosts: u64,
     pub violation: Option<String>,
@@ -51,6 +52,7 @@ impl Report {
         self.transactions += other.transactions;
         self.conflicts += other.conflicts;
         self.past += other.past;
+        self.parked += other.parked;
         self.freed += other.freed;
         self.ghosts += other.ghosts;
     }

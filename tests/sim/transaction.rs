@@ -6,13 +6,53 @@ use super::{
     log::{self, TABLES, Writes},
     rows::{self, Content, KEYS, MARK},
     view::Ticket,
-    work::{answered, read_scans},
+    work::{Outcome, answered, read_scans, ticket},
     world::{MINUTE, SECOND, Sim},
 };
+use futures_util::future::join_all;
 use lakeshore::{Error, ErrorKind, Isolation, Transaction, TransactionOptions};
 use std::collections::{BTreeMap, BTreeSet};
 
-pub async fn run(sim: &Sim, open: &Open) {
+/// Some transactions that run beside each other and are committed together.
+pub async fn run(sim: &Sim, open: &Open, n: u64) {
+    let mut running = Vec::new();
+    for _ in 0..n {
+        running.extend(begin(sim, open));
+    }
+    let mut ready = Vec::new();
+    for (transaction, ticket, mut seen, serializable) in running {
+        let (keys, tables) = match read(sim, &ticket, &transaction).await {
+            Ok(reads) => reads,
+            Err(e) => return sim.world().read_failed(&ticket, &e),
+        };
+        if serializable {
+            seen.keys = keys.clone();
+            seen.tables = tables;
+        }
+        ready.push((transaction, seen, keys));
+    }
+    let mut calls = Vec::new();
+    for (transaction, seen, keys) in ready {
+        match sim.chance(50) {
+            true => transaction.rollback(),
+            false => calls.extend(write(sim, open, transaction, seen, &keys)),
+        }
+    }
+    let mut reopen = false;
+    for (id, outcome) in join_all(calls).await {
+        let conflict = (outcome.as_ref()).is_err_and(|e| e.kind() == ErrorKind::Conflict);
+        sim.world().report.conflicts += u64::from(conflict);
+        sim.world().report.transactions += u64::from(outcome.is_ok());
+        reopen |= answered(sim, open, id, outcome);
+    }
+    if reopen {
+        device::restart(sim, open.pid);
+    }
+}
+
+type Running = (Transaction, Ticket, log::Transaction, bool);
+
+fn begin(sim: &Sim, open: &Open) -> Option<Running> {
     let serializable = sim.chance(500);
     let options = TransactionOptions {
         isolation: match serializable {
@@ -21,31 +61,19 @@ pub async fn run(sim: &Sim, open: &Open) {
         },
         ..TransactionOptions::default()
     };
-    let ticket = sim.world().ticket(open.pid, open.db.stats().head);
-    let commits = sim.world().log.commits.len();
-    let transaction = match open.db.begin(options) {
-        Ok(transaction) => transaction,
-        Err(e) => return sim.failed(open.pid, "begin", &e),
-    };
-    let mut seen = log::Transaction {
+    let ticket = ticket(sim, open);
+    let seen = log::Transaction {
         since: ticket.seq,
-        commits,
+        commits: sim.world().log.commits.len(),
         ..log::Transaction::default()
     };
-    let reads = read(sim, &ticket, &transaction).await;
-    let (keys, tables) = match reads {
-        Ok(reads) => reads,
-        Err(e) => return sim.world().read_failed(&ticket, &e),
-    };
-    if serializable {
-        seen.keys = keys.clone();
-        seen.tables = tables;
+    match open.db.begin(options) {
+        Ok(transaction) => Some((transaction, ticket, seen, serializable)),
+        Err(e) => {
+            sim.failed(open.pid, "begin", &e);
+            None
+        }
     }
-    if sim.chance(50) {
-        return transaction.rollback();
-    }
-    // What was committed while the caller thought: in the log, or in flight.
-    write(sim, open, transaction, seen, &keys).await;
 }
 
 type Reads = (BTreeSet<(usize, i64)>, BTreeSet<usize>);
@@ -86,53 +114,44 @@ async fn read(sim: &Sim, ticket: &Ticket, transaction: &Transaction) -> Result<R
     Ok((keys, tables))
 }
 
-/// Writes one of the rows it read, or another, in one table or both, and commits.
-async fn write(
+/// Writes one of the rows it read, or another, in one table or both, and commits; resolves with the answer.
+fn write(
     sim: &Sim,
     open: &Open,
     transaction: Transaction,
     mut seen: log::Transaction,
     read: &BTreeSet<(usize, i64)>,
-) {
-    let (id, call) = {
-        let mut world = sim.world();
-        let id = world.log.commits.len() as i64;
-        let mut writes: BTreeMap<usize, Writes> = BTreeMap::new();
-        let (reads, other) = (
-            read.iter().copied().collect::<Vec<_>>(),
+) -> Option<impl Future<Output = Outcome> + Send + use<>> {
+    let mut world = sim.world();
+    let id = world.log.commits.len() as i64;
+    let mut writes: BTreeMap<usize, Writes> = BTreeMap::new();
+    let reads: Vec<(usize, i64)> = read.iter().copied().collect();
+    let first = match world.chance(600) {
+        true => *world.random.pick(&reads),
+        false => (
             world.random.below(2),
-        );
-        let first = match world.chance(600) {
-            true => *world.random.pick(&reads),
-            false => (other, world.random.below(KEYS as usize) as i64),
-        };
-        let mut targets = vec![first];
-        if world.chance(500) {
-            targets.push((1 - first.0, world.random.below(KEYS as usize) as i64));
-        }
-        for (table, key) in targets {
-            let value = (!world.chance(200)).then_some(id);
-            writes.insert(table, vec![(key, value), (MARK + id, Some(id))]);
-            seen.keys.insert((table, key));
-        }
-        let number = world.register(open.pid, open.local, writes.clone());
-        world.log.commits[number].transaction = Some(seen);
-        drop(world);
-        if let Err(e) = put(&transaction, &writes) {
-            sim.world().refused(number);
-            return sim.failed(open.pid, "transaction", &e);
-        }
-        (number, transaction.commit())
+            world.random.below(KEYS as usize) as i64,
+        ),
     };
-    let outcome = call.await;
-    let conflict = outcome
-        .as_ref()
-        .is_err_and(|e| e.kind() == ErrorKind::Conflict);
-    sim.world().report.conflicts += u64::from(conflict);
-    sim.world().report.transactions += u64::from(outcome.is_ok());
-    if answered(sim, open, id, outcome) {
-        device::restart(sim, open.pid);
+    let mut targets = vec![first];
+    if world.chance(500) {
+        targets.push((1 - first.0, world.random.below(KEYS as usize) as i64));
     }
+    for (table, key) in targets {
+        let value = (!world.chance(200)).then_some(id);
+        writes.insert(table, vec![(key, value), (MARK + id, Some(id))]);
+        seen.keys.insert((table, key));
+    }
+    let number = world.register(open.pid, open.local, writes.clone());
+    world.log.commits[number].transaction = Some(seen);
+    drop(world);
+    if let Err(e) = put(&transaction, &writes) {
+        sim.world().refused(number);
+        sim.failed(open.pid, "transaction", &e);
+        return None;
+    }
+    let call = transaction.commit();
+    Some(async move { (number, call.await) })
 }
 
 fn put(transaction: &Transaction, writes: &BTreeMap<usize, Writes>) -> Result<(), Error> {

@@ -28,6 +28,7 @@ enum Act {
     Gc,
     Reopen,
     Transaction,
+    Transactions,
     Snapshot,
     AsOf,
     Tag,
@@ -71,7 +72,8 @@ fn next(sim: &Sim, open: &Open) -> Option<Act> {
     Some(match world.random.below(100) {
         0..28 => Act::Commit,
         28..36 => Act::Group,
-        36..52 => Act::Transaction,
+        36..47 => Act::Transaction,
+        47..52 => Act::Transactions,
         52..60 => Act::Flush,
         60..65 => Act::Checkpoint,
         65..73 => Act::Refresh,
@@ -156,7 +158,8 @@ async fn perform(sim: &Sim, open: &Open, act: Act) {
         }
         Act::Get => get(sim, open).await,
         Act::Gc => gc::run(sim, open).await,
-        Act::Transaction => transaction::run(sim, open).await,
+        Act::Transaction => transaction::run(sim, open, 1).await,
+        Act::Transactions => transaction::run(sim, open, 2 + sim.below(2)).await,
         Act::Snapshot => past::snapshot(sim, open).await,
         Act::AsOf => past::as_of(sim, open).await,
         Act::Tag => past::tag(sim, open).await,
@@ -173,6 +176,31 @@ fn report<T>(sim: &Sim, open: &Open, call: &str, outcome: Result<T, Error>) {
     }
 }
 
+/// What the handle parks is not there, and not lost: it says which (PROTOCOL W4).
+pub fn note_parked(sim: &Sim, open: &Open) {
+    let parked = open.db.parked();
+    let keys = parked
+        .iter()
+        .flat_map(|entry| rows::of_ipc(&entry.ipc).unwrap_or_default());
+    let ids: Vec<usize> = keys
+        .filter(|(key, _)| *key >= MARK)
+        .map(|(key, _)| (key - MARK) as usize)
+        .collect();
+    if !ids.is_empty() {
+        let mut world = sim.world();
+        let device = world.processes[open.pid].device;
+        world.report.parked += ids.len() as u64;
+        world.devices[device].maybe_lost.extend(ids);
+    }
+}
+
+/// This moment of the handle.
+pub fn ticket(sim: &Sim, open: &Open) -> Ticket {
+    note_parked(sim, open);
+    let head = open.db.stats().head;
+    sim.world().ticket(open.pid, head)
+}
+
 /// Some commits, all called before any is waited for.
 async fn commits(sim: &Sim, open: &Open, n: u64) {
     let calls: Vec<_> = (0..n).map(|_| commit(sim, open)).collect();
@@ -185,7 +213,7 @@ async fn commits(sim: &Sim, open: &Open, n: u64) {
     }
 }
 
-type Outcome = (usize, Result<Committed, Error>);
+pub type Outcome = (usize, Result<Committed, Error>);
 
 /// Calls now; resolves with the answer.
 fn commit(sim: &Sim, open: &Open) -> impl Future<Output = Outcome> + Send + use<> {
@@ -259,10 +287,11 @@ pub async fn flush(sim: &Sim, open: &Open) {
     match open.db.flush().await {
         Err(e) => sim.failed(open.pid, "flush", &e),
         Ok(()) => {
+            note_parked(sim, open);
             let mut world = sim.world();
-            let left = before
-                .iter()
-                .find(|id| world.log.commits[**id].seq.is_none())
+            let parked = &world.devices[world.processes[open.pid].device].maybe_lost;
+            let left = (before.iter())
+                .find(|id| world.log.commits[**id].seq.is_none() && !parked.contains(id))
                 .copied();
             if let Some(id) = left {
                 world.violation(format_args!(
@@ -306,7 +335,7 @@ pub async fn read_all(sim: &Sim, open: &Open) {
 }
 
 async fn read_tables(sim: &Sim, open: &Open, tables: &[usize], hold: u64) {
-    let ticket = sim.world().ticket(open.pid, open.db.stats().head);
+    let ticket = ticket(sim, open);
     let scans = tables
         .iter()
         .map(|table| (*table, open.tables[*table].scan()));
@@ -359,7 +388,7 @@ async fn step(sim: &Sim, ticket: &Ticket, scan: &mut Scan, rows: &mut Content) -
 }
 
 async fn get(sim: &Sim, open: &Open) {
-    let ticket = sim.world().ticket(open.pid, open.db.stats().head);
+    let ticket = ticket(sim, open);
     let (table, key) = (
         sim.below(TABLES.len() as u64) as usize,
         sim.below(KEYS as u64) as i64,
