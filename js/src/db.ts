@@ -3,8 +3,22 @@
 import { engine } from "./engine.js";
 import { invalid } from "./errors.js";
 import type { Engine, Handle, Opening, RawDb, RawTable, StoreSpec } from "./raw.js";
-import { columnInfos, Table } from "./table.js";
-import type { OpenOptions, Row, SchemaSpec, Stats, Store, TableInfo, TableOptions } from "./types.js";
+import { tableInfos } from "./reader.js";
+import { type Snapshot, snapshotOf } from "./snapshot.js";
+import { Table } from "./table.js";
+import { begin, transact, type Transaction } from "./transaction.js";
+import type {
+  AsOf,
+  BeginOptions,
+  OpenOptions,
+  Row,
+  SchemaSpec,
+  Stats,
+  Store,
+  TableInfo,
+  TableOptions,
+  TransactionOptions,
+} from "./types.js";
 
 /** Opens a database. With `wal`, durability is local; without, each commit is a log record in `data`. */
 export function open(options: OpenOptions): Promise<Db> {
@@ -63,12 +77,34 @@ export class Db implements AsyncDisposable {
 
   /** All tables there are. */
   async tables(): Promise<TableInfo[]> {
-    const all = await this.raw.call("tables");
-    return all.map(({ name, schema }) => ({
-      name,
-      columns: columnInfos(schema),
-      primaryKey: schema.primaryKey,
-    }));
+    return tableInfos(await this.raw.call("tables"));
+  }
+
+  /**
+   * All tables at one moment. Without `asOf` that is now, with what is not uploaded yet. With it, it is what the log
+   * had then, the same for every reader: a time beyond the log's end means its end, after a look whether it still is.
+   * `Expired`, naming the oldest time there is, if it is not kept any more.
+   */
+  async snapshot(options: { asOf?: AsOf } = {}): Promise<Snapshot> {
+    return snapshotOf(this.raw, options.asOf);
+  }
+
+  /**
+   * Runs a function in a transaction, commits it, and gives the function's value. If it conflicts with another, the
+   * function runs again on what is there then, at most `attempts` times: what it does besides must bear being done
+   * twice. If the function throws, nothing is committed, and the error is passed on. `Unknown` if it is not known
+   * whether it was committed: read before you run it again.
+   */
+  async transaction<T>(
+    run: (tx: Transaction) => T | PromiseLike<T>,
+    options: TransactionOptions = {},
+  ): Promise<T> {
+    return transact(this.raw, run, options);
+  }
+
+  /** Begins a transaction on the newest state this handle has (`refresh()` brings one), for you to commit. */
+  async begin(options: BeginOptions = {}): Promise<Transaction> {
+    return begin(this.raw, options);
   }
 
   /** Writes what is in memory and in the WAL to `data`. After it the device may be lost. */

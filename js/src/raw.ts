@@ -3,6 +3,7 @@
 // `{ kind, message }`, those of handles `LakeshoreError`.
 
 import type { Column, Field } from "./columns/column.js";
+import type { LakeshoreError } from "./errors.js";
 import type { PredicateSpec } from "./predicate.js";
 
 export interface RawCommitted {
@@ -16,16 +17,43 @@ export interface RawSchema {
   primaryKey: string[];
 }
 
-export interface RawTable {
+export interface RawTableInfo {
+  name: string;
+  schema: RawSchema;
+}
+
+/** What every table can: one of the newest state, of a snapshot, within a transaction. */
+export interface RawSnapshotTable {
   schema(): RawSchema;
-  ingestIpc(bytes: Uint8Array): Promise<RawCommitted>;
-  ingestColumns(columns: Column[], rows: number): Promise<RawCommitted>;
-  deleteIpc(bytes: Uint8Array): Promise<RawCommitted>;
-  deleteColumns(columns: Column[], rows: number): Promise<RawCommitted>;
   get(key: Column[], select: string[] | undefined): Promise<RawBatch | undefined>;
   scan(spec: RawScanSpec): RawScan;
   /** A schema-only IPC stream. */
   emptyIpc(select: string[] | undefined): Uint8Array;
+}
+
+interface RawWriter<Answer> {
+  ingestIpc(bytes: Uint8Array): Promise<Answer>;
+  ingestColumns(columns: Column[], rows: number): Promise<Answer>;
+  deleteIpc(bytes: Uint8Array): Promise<Answer>;
+  deleteColumns(columns: Column[], rows: number): Promise<Answer>;
+}
+
+export interface RawTable extends RawSnapshotTable, RawWriter<RawCommitted> {}
+
+/** A write gives its number of rows. */
+export interface RawTransactionTable extends RawSnapshotTable, RawWriter<number> {}
+
+export interface RawSnapshot {
+  timestamp(): bigint;
+  tables(): RawTableInfo[];
+  table(name: string): RawSnapshotTable;
+}
+
+export interface RawTransaction {
+  tables(): RawTableInfo[];
+  table(name: string): RawTransactionTable;
+  commit(): Promise<RawCommitted>;
+  rollback(): void;
 }
 
 export interface RawScanSpec {
@@ -61,7 +89,10 @@ export interface RawDb {
   ): Promise<RawTable>;
   createTableFromIpc(name: string, schema: Uint8Array, key: string[]): Promise<RawTable>;
   table(name: string): Promise<RawTable>;
-  tables(): { name: string; schema: RawSchema }[];
+  tables(): RawTableInfo[];
+  /** As of microseconds, or of a tag; undefined is now. */
+  snapshot(at: bigint | string | undefined): Promise<RawSnapshot>;
+  begin(serializable: boolean): RawTransaction;
   flush(): Promise<void>;
   checkpoint(): Promise<void>;
   refresh(): Promise<boolean>;
@@ -91,8 +122,8 @@ export interface Handle<T> {
   start<M extends Method<T>>(method: M, ...args: Arguments<T, M>): Handle<Answer<T, M>>;
   /** Resolves once the object is there. */
   ready(): Promise<void>;
-  /** It will not be used again. */
-  drop(): void;
+  /** Frees it. Calls made from now on fail with `reason`; those under way go on. */
+  drop(reason: LakeshoreError): void;
 }
 
 /** A database being opened, or open. */

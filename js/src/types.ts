@@ -245,6 +245,34 @@ export interface Committed {
   uploaded: boolean;
 }
 
+/**
+ * A moment: a `Date` (the begin of its millisecond), microseconds since the Unix epoch as `timestamp` of a commit has
+ * them, or the name of a tag.
+ */
+export type AsOf = Date | bigint | string;
+
+/** Options of `begin`. */
+export interface BeginOptions {
+  /**
+   * `"snapshot"` (the default): it reads one snapshot, and conflicts if a row it writes was written since: no lost
+   * update. `"serializable"`: it conflicts, too, if anything in the keys and ranges it read was written since: as if
+   * transactions ran one after the other. With a `wal` that holds among transactions of this device; against others
+   * the last to upload wins.
+   */
+  isolation?: "snapshot" | "serializable";
+}
+
+/** Options of `transaction`. */
+export interface TransactionOptions extends BeginOptions {
+  /** How often the function runs, at most, while the transaction conflicts; 16 by default. */
+  attempts?: number;
+  /**
+   * Rolls back and rejects with `signal.reason`; what the function still writes is `Invalid`. A commit already under
+   * way still completes.
+   */
+  signal?: AbortSignal;
+}
+
 /** Options of `scan`. */
 export interface ScanOptions {
   /** Rows for which this is true. */

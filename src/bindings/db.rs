@@ -1,15 +1,17 @@
 //! An open database's handle.
 
 use super::{
-    error::{promise, set},
+    error::{promise, set, to_js},
     options,
+    snapshot::{JsSnapshot, as_of},
     store::storage,
-    table::JsTable,
+    table::{JsTable, Source},
+    transaction::JsTransaction,
     types,
 };
 use crate::{
     data::{intake::schema_of_ipc, schema::TableSchema, spec},
-    db::{Db, Stats, TableStats},
+    db::{Db, Isolation, Stats, TableStats, TransactionOptions},
     env::{Env, Requests},
     error::{Error, Result},
     platform::wasm::WasmRuntime,
@@ -63,18 +65,39 @@ impl JsDb {
     pub fn table(&self, name: &str) -> Promise {
         let table = self.db.table(name);
         let most = self.commit_bytes;
-        promise(async move { table.map(|table| JsTable::new(table, most)) })
+        promise(async move { table.map(|table| JsTable::new(Source::Newest(table), most)) })
     }
 
     /// An array of `{ name, schema }`.
     pub fn tables(&self) -> Array {
-        let describe = |(name, schema): (String, Arc<TableSchema>)| {
-            let object = Object::new();
-            set(&object, "name", &name.into());
-            set(&object, "schema", &types::schema(&schema));
-            object
+        tables(self.db.tables())
+    }
+
+    /// A view of all tables at one moment: now, or as of microseconds (a bigint) or a tag (a string).
+    pub fn snapshot(&self, at: JsValue) -> Promise {
+        let (db, most) = (self.db.clone(), self.commit_bytes);
+        let now = at.is_undefined().then(|| db.snapshot());
+        promise(async move {
+            let snapshot = match now {
+                Some(snapshot) => snapshot?,
+                None => db.snapshot_at(as_of(at)?).await?,
+            };
+            Ok(JsSnapshot::new(snapshot, most))
+        })
+    }
+
+    /// Begins a transaction.
+    pub fn begin(&self, serializable: bool) -> Result<JsTransaction, JsValue> {
+        let isolation = match serializable {
+            true => Isolation::Serializable,
+            false => Isolation::Snapshot,
         };
-        self.db.tables().into_iter().map(describe).collect()
+        let options = TransactionOptions {
+            isolation,
+            ..TransactionOptions::default()
+        };
+        let transaction = self.db.begin(options).map_err(to_js)?;
+        Ok(JsTransaction::new(transaction, self.commit_bytes))
     }
 
     /// Moves what is acknowledged into the data store.
@@ -114,9 +137,20 @@ impl JsDb {
         promise(async move {
             let schema = TableSchema::new(columns?, &key)?;
             let table = db.create_table(&name, schema).await?;
-            Ok(JsTable::new(table, most))
+            Ok(JsTable::new(Source::Newest(table), most))
         })
     }
+}
+
+/// An array of `{ name, schema }`.
+pub(super) fn tables(tables: Vec<(String, Arc<TableSchema>)>) -> Array {
+    let describe = |(name, schema): (String, Arc<TableSchema>)| {
+        let object = Object::new();
+        set(&object, "name", &name.into());
+        set(&object, "schema", &types::schema(&schema));
+        object
+    };
+    tables.into_iter().map(describe).collect()
 }
 
 fn column_specs(columns: &Array) -> Result<Vec<FieldRef>> {

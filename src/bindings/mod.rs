@@ -11,13 +11,17 @@ mod options;
 mod predicate;
 mod s3;
 mod scan;
+mod snapshot;
 mod store;
 mod table;
+mod transaction;
 mod types;
 
 pub use db::{JsDb, open_db};
 pub use scan::JsScan;
+pub use snapshot::JsSnapshot;
 pub use table::JsTable;
+pub use transaction::JsTransaction;
 
 use wasm_bindgen::prelude::wasm_bindgen;
 

@@ -181,6 +181,11 @@ impl Transaction {
         }
     }
 
+    /// Names and schemas of its tables, by name.
+    pub fn tables(&self) -> Result<Vec<(String, Arc<TableSchema>)>> {
+        Ok(self.open.view()?.schemas())
+    }
+
     /// Commits it: all of it becomes visible at one moment, or nothing. Commits happen in call order: it is
     /// queued before the future is first polled.
     ///
