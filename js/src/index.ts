@@ -18,6 +18,7 @@
 
 import { setModuleLoader } from "./engine.js";
 
+export { Changes } from "./changes.js";
 export { Db, open } from "./db.js";
 export { type ErrorCode, LakeshoreError } from "./errors.js";
 export { opfs } from "./opfs.js";

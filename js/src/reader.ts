@@ -14,24 +14,25 @@ import type { ColumnInfo, Key, Row, ScanOptions, TableInfo } from "./types.js";
 export abstract class TableReader<R extends Row = Row> {
   /** Its name. */
   readonly name: string;
-  /** Its columns, in order. */
-  readonly columns: readonly ColumnInfo[];
-  /** The columns that identify a row, in order. */
-  readonly primaryKey: readonly string[];
   /** @internal */
-  protected readonly fields: readonly Field[];
-  /** @internal */
-  protected readonly keyFields: readonly Field[];
+  protected schema: RawSchema;
   private readonly reads: Handle<RawSnapshotTable>;
 
   /** @internal */
   constructor(raw: Handle<RawSnapshotTable>, name: string, schema: RawSchema) {
     this.reads = raw;
     this.name = name;
-    this.fields = schema.fields;
-    this.columns = columnInfos(schema);
-    this.primaryKey = schema.primaryKey;
-    this.keyFields = schema.primaryKey.map((key) => schema.fields.find((field) => field.name === key)!);
+    this.schema = schema;
+  }
+
+  /** Its columns, in order. */
+  get columns(): readonly ColumnInfo[] {
+    return columnInfos(this.schema);
+  }
+
+  /** The columns that identify a row, in order. */
+  get primaryKey(): readonly string[] {
+    return this.schema.primaryKey;
   }
 
   /** The row of a key, or undefined. */
@@ -40,7 +41,7 @@ export abstract class TableReader<R extends Row = Row> {
     options: { select?: readonly string[]; signal?: AbortSignal } = {},
   ): Promise<R | undefined> {
     options.signal?.throwIfAborted();
-    const columns = encodeRows(this.keyFields, [key]);
+    const columns = encodeRows(keyFields(this.schema), [key]);
     const select = options.select && [...options.select];
     const found = await abortable(this.reads.call("get", columns, select), options.signal);
     return found && (decodeRows(found.fields, found.columns, found.rows)[0] as R | undefined);
@@ -59,8 +60,8 @@ export abstract class TableReader<R extends Row = Row> {
     const spec = {
       where: where?.spec,
       select: select && [...select],
-      from: range?.from && encodeRows(this.keyFields, [range.from]),
-      to: range?.to && encodeRows(this.keyFields, [range.to]),
+      from: range?.from && encodeRows(keyFields(this.schema), [range.from]),
+      to: range?.to && encodeRows(keyFields(this.schema), [range.to]),
       limit,
       reverse: reverse ?? false,
       batchRows,
@@ -68,6 +69,11 @@ export abstract class TableReader<R extends Row = Row> {
     const empty = () => this.reads.call("emptyIpc", spec.select);
     return new Scan<R>(this.reads.start("scan", spec), empty, signal);
   }
+}
+
+/** The key's columns, in key order. */
+export function keyFields(schema: RawSchema): Field[] {
+  return schema.primaryKey.map((key) => schema.fields.find((field) => field.name === key)!);
 }
 
 function columnInfos(schema: RawSchema): ColumnInfo[] {

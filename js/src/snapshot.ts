@@ -69,7 +69,7 @@ export async function snapshotOf(db: Handle<RawDb>, asOf: AsOf | undefined): Pro
 }
 
 /** A moment as the engine takes it: microseconds, or a tag. */
-function moment(asOf: AsOf | undefined): bigint | string | undefined {
+export function moment(asOf: AsOf | undefined): bigint | string | undefined {
   if (asOf === undefined || typeof asOf === "string") return asOf;
   if (asOf instanceof Date && !Number.isNaN(asOf.getTime())) return BigInt(asOf.getTime()) * 1000n;
   if (typeof asOf === "bigint" && BigInt.asIntN(64, asOf) === asOf) return asOf;

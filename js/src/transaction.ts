@@ -1,13 +1,12 @@
 // Transactions over several tables.
 
 import { abortable } from "./abort.js";
-import type { Column, Field } from "./columns/column.js";
 import { invalid, LakeshoreError } from "./errors.js";
 import { batchCommit } from "./input.js";
 import type { Handle, RawDb, RawSchema, RawTableInfo, RawTransaction, RawTransactionTable } from "./raw.js";
-import { schemaIn, TableReader } from "./reader.js";
+import { keyFields, schemaIn, TableReader } from "./reader.js";
 import type { Batch, BeginOptions, Committed, Key, Row, TransactionOptions } from "./types.js";
-import { write } from "./write.js";
+import { type Way, write } from "./write.js";
 
 /**
  * An open transaction. It reads one snapshot and its own writes, which are in memory alone until `commit()`: ended in
@@ -51,8 +50,8 @@ export class Transaction implements AsyncDisposable {
     }
     const committed = this.raw.call("commit");
     this.release();
-    const { rows, timestamp, uploaded } = await committed;
-    return { commits: rows > 0 ? 1 : 0, rows, timestamp, uploaded };
+    const done = await committed;
+    return { commits: done.rows > 0 ? 1 : 0, ...done };
   }
 
   /** Ends it without effect. Ending it twice is no error. */
@@ -102,25 +101,23 @@ export class TransactionTable<R extends Row = Row> extends TableReader<R> {
 
   /** Inserts rows; one whose key is there replaces the old row. How many. They are durable once it has committed. */
   ingest(rows: Batch): Promise<number> {
-    return this.put(rows, this.fields, "ingestIpc", "ingestColumns");
+    return this.put(rows, {
+      fields: this.schema.fields,
+      ipc: (bytes) => this.raw.call("ingestIpc", bytes),
+      columns: (columns, count) => this.raw.call("ingestColumns", columns, count, 0),
+    });
   }
 
   /** Deletes rows by key; one that is not there is no error. Takes keys as `ingest` takes rows. */
   delete(keys: Batch | readonly Key[]): Promise<number> {
-    return this.put(keys, this.keyFields, "deleteIpc", "deleteColumns");
+    return this.put(keys, {
+      fields: keyFields(this.schema),
+      ipc: (bytes) => this.raw.call("deleteIpc", bytes),
+      columns: (columns, count) => this.raw.call("deleteColumns", columns, count),
+    });
   }
 
-  private async put(
-    rows: Batch | readonly Key[],
-    fields: readonly Field[],
-    ipc: "ingestIpc" | "deleteIpc",
-    columns: "ingestColumns" | "deleteColumns",
-  ): Promise<number> {
-    const way = {
-      fields,
-      ipc: (bytes: Uint8Array) => this.raw.call(ipc, bytes),
-      columns: (of: Column[], count: number) => this.raw.call(columns, of, count),
-    };
+  private async put(rows: Batch | readonly Key[], way: Way<number>): Promise<number> {
     const written = (async () => write(batchCommit(rows), way))();
     this.writes.add(written);
     try {

@@ -145,6 +145,15 @@ export interface OpenOptions {
   readBytes?: number;
   /** Largest commit that is accepted, in bytes of Arrow IPC. */
   commitBytes?: number;
+  /**
+   * Most bytes of keys committed lately that are kept while a transaction is open, to check it against; one that began
+   * before what is kept is a `Conflict`.
+   */
+  conflictBytes?: number;
+  /** While so many bytes wait for upload a commit waits, too, or is `Unavailable` if there can be no upload. */
+  backlogBytes?: number;
+  /** Whether a database with a `wal` opens while `data` does not answer, by what the device has; it does by default. */
+  offline?: "allow" | "refuse";
   /** How often a request is repeated while its outcome is unknown or the store unavailable. */
   retries?: number;
   /**
@@ -241,8 +250,10 @@ export interface Committed {
   rows: number;
   /** Commit timestamp of the last one, in microseconds since the Unix epoch; of `local` durability provisional. */
   timestamp: bigint | undefined;
-  /** Whether all of it is in the `data` store (always, without a `wal`); else `flush()` puts it there. */
+  /** Whether all of it is in the `data` store (always, without a `wal`); `db.uploaded()` waits until it is. */
   uploaded: boolean;
+  /** With a `wal`, the last commit's name on this device: the same before and after it is uploaded. */
+  position?: string;
 }
 
 /**
@@ -271,6 +282,151 @@ export interface TransactionOptions extends BeginOptions {
    * way still completes.
    */
   signal?: AbortSignal;
+}
+
+/** A named moment. */
+export interface Tag {
+  name: string;
+  /** In microseconds since the Unix epoch. */
+  timestamp: bigint;
+}
+
+/** What one log record made of the database. */
+export interface LogVersion {
+  /** The record's number. */
+  seq: number;
+  /** A read as of it sees this version. In microseconds since the Unix epoch. */
+  timestamp: bigint;
+  /** Names of the tags that stand for it. */
+  tags: string[];
+}
+
+/** What gc did, or would do. */
+export interface GcReport {
+  /** The oldest timestamp that can be read from now on, in microseconds since the Unix epoch. */
+  watermark: bigint;
+  /** Number of the checkpoint below which it looked; missing if there is none older than the grace time. */
+  checkpoint?: number;
+  /** Number of the record it committed; missing in a dry run and where there was nothing to do. */
+  committed?: number;
+  /** Log records, checkpoints and data files deleted, and the bytes of all these. */
+  records: number;
+  checkpoints: number;
+  files: number;
+  bytes: number;
+}
+
+/** Settings that all handles of a database use. They are kept in its catalog: `open`'s options give the first. */
+export interface Settings {
+  /** How long a deleted thing may still be in use by a slow process, in milliseconds. It never gets shorter. */
+  graceMs: number;
+  /** How far back `asOf` reads reach, in milliseconds. Raising it brings nothing back. */
+  retentionMs: number;
+  /** Largest commit whose rows go inline into a log record, in bytes. */
+  inlineCommitBytes: number;
+  /** A checkpoint is written after this many log records, or bytes of them. */
+  checkpointRecords: number;
+  checkpointBytes: number;
+}
+
+/**
+ * A change of a table. An added column is null in the rows there are. A column may be widened to a type that holds
+ * every value of its own: an integer with more bits, a longer float, a decimal with more digits and the same scale,
+ * `date64` of `date32`, `time64` of `time32`. Key columns can only be renamed.
+ */
+export type Alteration =
+  | { addColumn: string; type: TypeName }
+  | { widen: string; to: TypeName }
+  | { renameColumn: string; to: string }
+  | { dropColumn: string }
+  | { renameTable: string };
+
+/** Options of `upload`: how much one call may do. Something is always uploaded, if anything is pending. */
+export interface UploadOptions {
+  /** Begins no further part that would go beyond this, in bytes of memory. A part is about `sealBytes`. */
+  maxBytes?: number;
+  /** Begins no further part after so many milliseconds. */
+  maxMs?: number;
+}
+
+/** What `upload` did. */
+export interface Uploaded {
+  /** Commits that are in the log now, their rows, and the bytes of the files that hold them. */
+  commits: number;
+  rows: number;
+  bytes: number;
+  /** What is left, also of commits since. */
+  remainingRows: number;
+  remainingBytes: number;
+}
+
+/** Options of `keepUploaded`. */
+export interface KeepUploadedOptions {
+  /** How often it looks whether anything is pending, in milliseconds; 5,000 by default. */
+  intervalMs?: number;
+  /** While the store does not answer, pauses double up to this, in milliseconds; 300,000 by default. */
+  longestPauseMs?: number;
+  /** Ends it: it resolves. */
+  signal?: AbortSignal;
+}
+
+/** Rows that one parked commit wrote to one table. */
+export interface Parked {
+  /** The commit's name. */
+  position: string;
+  /** When it was made, by this device's clock: microseconds since the Unix epoch. */
+  madeAt: bigint;
+  /** Missing if it was dropped meanwhile. */
+  table?: string;
+  /** Rows to insert or replace, or keys to delete. */
+  kind: "upsert" | "delete";
+  /** An Arrow IPC stream, as it was committed. */
+  ipc: Uint8Array;
+}
+
+/** Options of `changes`. */
+export interface ChangesOptions {
+  /** Goes on after the change with this `cursor`; `"start"` is before the first record. By default from now on. */
+  since?: string;
+  /** Only these tables. All by default. */
+  tables?: readonly string[];
+  /**
+   * How often to look for what others committed, in milliseconds. By default that comes when `refresh()` or a commit
+   * of this handle finds it; in Workers, where no request waits for another, each second.
+   */
+  pollMs?: number;
+  /** Ends at the log's end, after a look where that is, instead of waiting for more. */
+  endAtHead?: boolean;
+  /** Ends it; the waiting loop is given `signal.reason` as an error. */
+  signal?: AbortSignal;
+}
+
+/** What one commit changed, or a part of it: all parts of a large one but the last have `more`. */
+export interface Change<Part> {
+  /** Where to go on after it: `changes({ since: cursor })`, by any handle. Of a part, that is the commit's begin. */
+  cursor: string;
+  /** Its timestamp in microseconds since the Unix epoch; provisional in a preview. */
+  timestamp: bigint;
+  /** Whether it is in the log. Else it is a preview of what only this device has: it comes again. */
+  uploaded: boolean;
+  /** Whether more of the same commit follows. */
+  more: boolean;
+  /** What it changed, by table. */
+  tables: Part[];
+}
+
+/** Rows of a table that are there now (`upsert`), or keys of rows that are gone (`delete`), as an IPC stream. */
+export interface ChangedIpc {
+  table: string;
+  kind: "upsert" | "delete";
+  ipc: Uint8Array;
+}
+
+/** The same as plain objects. */
+export interface ChangedRows {
+  table: string;
+  kind: "upsert" | "delete";
+  rows: Row[];
 }
 
 /** Options of `scan`. */
@@ -321,6 +477,10 @@ export interface TableStats {
 export interface Stats {
   /** `local` with a `wal`, else `remote`. */
   durability: "local" | "remote";
+  /** Whether the store answered when it was last asked; false until then where the database was opened offline. */
+  online: boolean;
+  /** When this handle last knew the end of the log, by this device's clock: microseconds since the Unix epoch. */
+  provedAt: bigint;
   /** Number of the newest log record; 0 in an empty database. */
   head: number;
   /** The greatest timestamp given out or read, in microseconds since the Unix epoch. */
@@ -329,8 +489,18 @@ export interface Stats {
   commits: number;
   rowsCommitted: number;
   /** What is acknowledged and not in the `data` store yet. */
+  backlogCommits: number;
   backlogRows: number;
   backlogBytes: number;
+  /** When the oldest of it was made, by this device's clock: microseconds since the Unix epoch. */
+  backlogSince?: bigint;
+  /** Why the last upload failed and when that was, if it did; until one succeeds. */
+  uploadError?: string;
+  uploadErrorAt?: bigint;
+  /** See `parked()`. */
+  parkedCommits: number;
+  /** Rows this device had acknowledged and not uploaded when their table was dropped: nobody will read them. */
+  droppedRows: number;
   /** Bytes of all memtables, and of WAL segments. */
   memtableBytes: number;
   walBytes: number;

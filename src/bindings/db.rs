@@ -1,6 +1,7 @@
 //! An open database's handle.
 
 use super::{
+    changes::JsChanges,
     error::{promise, set, to_js},
     options,
     snapshot::{JsSnapshot, as_of},
@@ -25,8 +26,8 @@ use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 #[wasm_bindgen(js_name = RawDb)]
 #[derive(Debug)]
 pub struct JsDb {
-    db: Db,
-    commit_bytes: usize,
+    pub(super) db: Db,
+    pub(super) commit_bytes: usize,
 }
 
 /// Opens a database over stores (`bindings/store.rs`).
@@ -65,7 +66,7 @@ impl JsDb {
     pub fn table(&self, name: &str) -> Promise {
         let table = self.db.table(name);
         let most = self.commit_bytes;
-        promise(async move { table.map(|table| JsTable::new(Source::Newest(table), most)) })
+        promise(async move { JsTable::new(Source::Newest(table?), most) })
     }
 
     /// An array of `{ name, schema }`.
@@ -98,6 +99,12 @@ impl JsDb {
         };
         let transaction = self.db.begin(options).map_err(to_js)?;
         Ok(JsTransaction::new(transaction, self.commit_bytes))
+    }
+
+    /// A feed of what is committed.
+    pub fn changes(&self, options: &JsValue) -> Result<JsChanges, JsValue> {
+        let changes = options::change_feed(options).and_then(|o| self.db.changes(o));
+        changes.map(JsChanges::new).map_err(to_js)
     }
 
     /// Moves what is acknowledged into the data store.
@@ -137,7 +144,7 @@ impl JsDb {
         promise(async move {
             let schema = TableSchema::new(columns?, &key)?;
             let table = db.create_table(&name, schema).await?;
-            Ok(JsTable::new(Source::Newest(table), most))
+            JsTable::new(Source::Newest(table), most)
         })
     }
 }
@@ -153,7 +160,7 @@ pub(super) fn tables(tables: Vec<(String, Arc<TableSchema>)>) -> Array {
     tables.into_iter().map(describe).collect()
 }
 
-fn column_specs(columns: &Array) -> Result<Vec<FieldRef>> {
+pub(super) fn column_specs(columns: &Array) -> Result<Vec<FieldRef>> {
     let specs: Option<Vec<spec::ColumnSpec>> = columns
         .iter()
         .map(|column| {
@@ -169,7 +176,7 @@ fn column_specs(columns: &Array) -> Result<Vec<FieldRef>> {
     spec::columns(&specs)
 }
 
-fn number(object: &Object, name: &str, value: u64) {
+pub(super) fn number(object: &Object, name: &str, value: u64) {
     set(object, name, &(value as f64).into());
 }
 
@@ -182,12 +189,26 @@ fn text(object: &Object, name: &str, value: Option<&str>) {
 fn stats_to_js(stats: &Stats) -> JsValue {
     let object = Object::new();
     text(&object, "durability", Some(stats.durability));
+    set(&object, "online", &stats.online.into());
+    set(&object, "provedAt", &stats.proved_at.into());
     number(&object, "head", stats.head);
     set(&object, "lastTimestamp", &stats.last_timestamp.into());
     number(&object, "commits", stats.commits);
     number(&object, "rowsCommitted", stats.rows_committed);
+    number(&object, "backlogCommits", stats.backlog_commits);
     number(&object, "backlogRows", stats.backlog_rows);
     number(&object, "backlogBytes", stats.backlog_bytes);
+    number(&object, "droppedRows", stats.dropped_rows);
+    number(&object, "parkedCommits", stats.parked_commits);
+    for (name, time) in [
+        ("backlogSince", stats.backlog_since),
+        ("uploadErrorAt", stats.upload_error_at),
+    ] {
+        if let Some(time) = time {
+            set(&object, name, &time.into());
+        }
+    }
+    text(&object, "uploadError", stats.upload_error.as_deref());
     number(&object, "memtableBytes", stats.memtable_bytes);
     number(&object, "walBytes", stats.wal_bytes);
     number(&object, "flushes", stats.flushes);

@@ -6,7 +6,8 @@ use super::{
     table::{JsTable, Source},
 };
 use crate::{
-    db::{AsOf, Snapshot},
+    AsOf,
+    db::Snapshot,
     error::{Error, Result},
 };
 use js_sys::Array;
@@ -34,8 +35,9 @@ impl JsSnapshot {
 
     /// A table as it was.
     pub fn table(&self, name: &str) -> Result<JsTable, JsValue> {
-        let table = self.snapshot.table(name).map_err(to_js)?;
-        Ok(JsTable::new(Source::Snapshot(table), self.most_bytes))
+        let table = self.snapshot.table(name);
+        let made = table.and_then(|table| JsTable::new(Source::Snapshot(table), self.most_bytes));
+        made.map_err(to_js)
     }
 }
 

@@ -7,6 +7,7 @@ use super::{
     predicate,
     scan::JsScan,
     types,
+    upload::position_text,
 };
 use crate::{
     data::{intake::write_ipc, schema::TableSchema},
@@ -15,10 +16,9 @@ use crate::{
     merge::Kind,
 };
 use arrow_array::RecordBatch;
-use arrow_schema::FieldRef;
 use bytes::Bytes;
 use js_sys::{Array, Object, Promise, Uint8Array};
-use std::{ops::Bound, sync::Arc};
+use std::{cell::RefCell, ops::Bound, sync::Arc};
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 
 /// The engine's table behind a handle.
@@ -40,16 +40,24 @@ enum Rows {
 #[derive(Debug)]
 pub struct JsTable {
     table: Source,
+    /// The schemas that were given out: columns come in the order of one of them, whatever it is today.
+    schemas: RefCell<Vec<Arc<TableSchema>>>,
     /// `Options::commit_bytes`: what is larger is refused before it is copied into wasm memory.
     most_bytes: usize,
 }
 
 #[wasm_bindgen(js_class = RawTable)]
 impl JsTable {
-    /// `{ fields, primaryKey }`.
+    /// `{ fields, primaryKey, version }`, as it is now. The first version is 0.
     pub fn schema(&self) -> Result<JsValue, JsValue> {
         let schema = self.table.schema().map_err(to_js)?;
-        Ok(types::schema(&schema))
+        let mut schemas = self.schemas.borrow_mut();
+        if schemas.last() != Some(&schema) {
+            schemas.push(schema.clone());
+        }
+        let object = types::schema(&schema);
+        set(&object, "version", &(schemas.len() - 1).into());
+        Ok(object.into())
     }
 
     /// Inserts or replaces the rows of an IPC stream or file.
@@ -58,10 +66,17 @@ impl JsTable {
         self.write(self.copied(bytes), Kind::Upsert)
     }
 
-    /// The same of columns in the order of the schema.
+    /// The same of columns in the order of a version of the schema.
     #[wasm_bindgen(js_name = ingestColumns)]
-    pub fn ingest_columns(&self, columns: &Array, rows: u32) -> Promise {
-        let batch = self.batch(columns, rows, |s| s.user().fields().to_vec());
+    pub fn ingest_columns(&self, columns: &Array, rows: u32, version: usize) -> Promise {
+        let schema = self.schemas.borrow().get(version).cloned();
+        let batch = match schema {
+            Some(schema) => {
+                let fields = schema.user().fields();
+                batch_from_js(columns, fields, rows as usize, self.most_bytes)
+            }
+            None => Err(Error::internal("no such version of the schema")),
+        };
         self.write(batch.map(Rows::Batch), Kind::Upsert)
     }
 
@@ -74,14 +89,14 @@ impl JsTable {
     /// The same of key columns in key order.
     #[wasm_bindgen(js_name = deleteColumns)]
     pub fn delete_columns(&self, columns: &Array, rows: u32) -> Promise {
-        let batch = self.batch(columns, rows, key_fields);
+        let batch = self.keys(columns, rows);
         self.write(batch.map(Rows::Batch), Kind::Delete)
     }
 
     /// The row of a key (one row of key columns) as a batch, or undefined.
     pub fn get(&self, key: &Array, select: Option<Vec<String>>) -> Promise {
         let table = self.table.clone();
-        let key = self.batch(key, 1, key_fields);
+        let key = self.keys(key, 1);
         promise(async move {
             let select: Option<Vec<&str>> = select
                 .as_ref()
@@ -111,8 +126,12 @@ impl JsTable {
 }
 
 impl JsTable {
-    pub(super) fn new(table: Source, most_bytes: usize) -> Self {
-        Self { table, most_bytes }
+    pub(super) fn new(table: Source, most_bytes: usize) -> Result<Self> {
+        Ok(Self {
+            schemas: RefCell::new(vec![table.schema()?]),
+            table,
+            most_bytes,
+        })
     }
 
     fn write(&self, rows: Result<Rows>, kind: Kind) -> Promise {
@@ -133,19 +152,15 @@ impl JsTable {
         }
     }
 
-    fn batch(
-        &self,
-        columns: &Array,
-        rows: u32,
-        fields: impl Fn(&TableSchema) -> Vec<FieldRef>,
-    ) -> Result<RecordBatch> {
-        let schema = self.table.schema()?;
-        batch_from_js(columns, &fields(&schema), rows as usize, self.most_bytes)
+    /// Key columns: of those only the names ever change.
+    fn keys(&self, columns: &Array, rows: u32) -> Result<RecordBatch> {
+        let schema = self.table.schema()?.key_schema();
+        batch_from_js(columns, schema.fields(), rows as usize, self.most_bytes)
     }
 
     fn bound(&self, key: JsValue) -> Result<Option<RecordBatch>> {
         let key: Option<Array> = key.dyn_into().ok();
-        key.map(|key| self.batch(&key, 1, key_fields)).transpose()
+        key.map(|key| self.keys(&key, 1)).transpose()
     }
 
     fn start_scan(&self, spec: &JsValue) -> Result<JsScan> {
@@ -174,10 +189,6 @@ impl JsTable {
         let reverse = get(spec, "reverse").is_truthy();
         Ok(JsScan::new(builder.reverse(reverse).stream()?))
     }
-}
-
-fn key_fields(schema: &TableSchema) -> Vec<FieldRef> {
-    schema.key_schema().fields().to_vec()
 }
 
 impl Source {
@@ -238,6 +249,9 @@ pub(super) fn committed(future: impl Future<Output = Result<Committed>> + 'stati
         set(&object, "rows", &(done.rows as f64).into());
         set(&object, "timestamp", &done.ts.into());
         set(&object, "uploaded", &done.uploaded.into());
+        if let Some(position) = &done.position {
+            set(&object, "position", &position_text(position).into());
+        }
         Ok(object)
     })
 }

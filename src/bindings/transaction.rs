@@ -26,8 +26,10 @@ impl JsTransaction {
 
     /// A table, as the transaction sees it.
     pub fn table(&self, name: &str) -> Result<JsTable, JsValue> {
-        let table = self.transaction.table(name).map_err(to_js)?;
-        Ok(JsTable::new(Source::Transaction(table), self.most_bytes))
+        let table = self.transaction.table(name);
+        let made =
+            table.and_then(|table| JsTable::new(Source::Transaction(table), self.most_bytes));
+        made.map_err(to_js)
     }
 
     /// Commits it.

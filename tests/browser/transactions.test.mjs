@@ -1,4 +1,4 @@
-// Transactions and snapshots of a page, over the message port to the worker that has the engine.
+// Transactions, snapshots, the change feed and alterations of a page, over the message port to the worker that has the engine.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -172,4 +172,70 @@ test("the worker lets go of what ended transactions and closed snapshots held", 
   });
   console.log(`20 rounds of 4 MB took ${grown >> 20} MB more`);
   assert.ok(grown < 24 * 2 ** 20);
+});
+
+test("the change feed, tags, alterations and uploads are what they are elsewhere", async (t) => {
+  const { run } = await start(t);
+  const seen = await run(async () => {
+    const { open, memory } = lakeshore;
+    const db = await open({ data: memory(), wal: memory() });
+    const a = await db.table("a", { schema: { id: "int64", n: "int32" }, primaryKey: ["id"] });
+    const feed = db.changes().rows();
+    const next = feed.next();
+    const committed = await a.ingest([{ id: 1n, n: 1 }]);
+    const { value: preview } = await next;
+    const keeping = db.keepUploaded({ intervalMs: 10 });
+    await db.uploaded(committed);
+    const { value: record } = await feed.next();
+    await feed.return();
+    const tagged = (await db.tag("v1")) === record.timestamp;
+    await a.delete([{ id: 1n }]);
+    const again = await db.alterTable("a", [{ widen: "n", to: "int64" }, { addColumn: "text", type: "utf8" }]); // prettier-ignore
+    await again.ingest([{ id: 2n, n: 2n ** 40n, text: "two" }]);
+    await a.ingest([{ id: 3n, n: 3n }]);
+    await db.flush();
+    const past = await db.snapshot({ asOf: "v1" });
+    const then = await past.table("a").scan().toArray();
+    const all = await again.scan().toArray();
+    const changes = [];
+    for await (const { tables } of db.changes({ since: record.cursor, endAtHead: true })) {
+      for (const { kind, ipc } of tables) changes.push([kind, ipc.byteLength > 0]);
+    }
+    const ended = new AbortController();
+    const waiting = db.changes({ signal: ended.signal }).rows().next().catch((reason) => reason); // prettier-ignore
+    ended.abort("enough");
+    const { records } = await db.gc({ dryRun: true });
+    const versions = await db.versions({ limit: 2 });
+    const code = await db.alterTable("a", [{ dropColumn: "id" }]).catch(({ code }) => code);
+    const dropped = await db.dropTable("a");
+    const reason = await waiting;
+    await db.close();
+    await keeping;
+    return {
+      ...{
+        preview: [preview.uploaded, preview.tables],
+        record: [record.uploaded, record.tables],
+        tagged,
+        then,
+      },
+      ...{ all, changes, records, code, dropped, reason, versions: versions.length },
+    };
+  });
+  const tables = [{ table: "a", kind: "upsert", rows: [{ id: 1n, n: 1 }] }];
+  assert.deepEqual(seen, {
+    preview: [false, tables],
+    record: [true, tables],
+    tagged: true,
+    then: [{ id: 1n, n: 1n, text: null }],
+    all: [
+      { id: 2n, n: 2n ** 40n, text: "two" },
+      { id: 3n, n: 3n, text: null },
+    ],
+    changes: seen.changes,
+    ...{ records: 0, code: "Invalid", dropped: true, reason: "enough", versions: 2 },
+  });
+  assert.ok(seen.changes.every(([, bytes]) => bytes));
+  assert.ok(
+    seen.changes.some(([kind]) => kind === "delete") && seen.changes.some(([kind]) => kind === "upsert"),
+  );
 });
