@@ -43,6 +43,12 @@ block("Two commands: sh", (_, text) => {
     readFileSync(join(root, description.scripts[script].split(" ")[1]));
 });
 
+block("The demo page: sh", (_, text) => {
+  assert.deepEqual(commands(text), ["npm start"]);
+  // tests/browser/www.test.mjs runs it.
+  readFileSync(join(root, description.scripts.start.split(" ")[1]));
+});
+
 block("Quick start: sh", (_, text) => {
   const tarball = `../lakeshore/${description.name}-${description.version}.tgz`;
   assert.deepEqual(commands(text), ["npm run build", "npm pack", `npm install ${tarball}`]);
