@@ -11,7 +11,7 @@ use lakeshore::{
     env::Storage,
     log::{
         checkpoint::{decode_checkpoint, encode_checkpoint},
-        record::{Record, record_key},
+        record::{Record, decode_object, encode_object, record_key},
         version::{Head, Version},
     },
     platform::{memory::Memory, native::TokioRuntime},
@@ -312,13 +312,14 @@ async fn a_wal_is_never_uploaded_into_another_database_or_an_older_copy() {
         ingest(&table, 20, 21, 3).await;
         let store = world.data.clone();
         let last = store.list("log/", None).await.unwrap().pop().unwrap().key;
-        let mut record = store.get(&last).await.unwrap().unwrap();
+        let record = store.get(&last).await.unwrap().unwrap();
         match other {
             "older" => store.delete(&last).await.unwrap(),
             "other end" => {
-                let mut changed = Record::decode(&last, &record).unwrap();
+                let (body, copies) = decode_object(&last, &record).unwrap();
+                let mut changed = Record::decode(&last, &body).unwrap();
                 changed.nonce += 1;
-                record = changed.encode().into();
+                let record = encode_object(&changed.encode(), &copies);
                 store.put(&last, record).await.unwrap();
             }
             _ => {

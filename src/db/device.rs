@@ -5,7 +5,7 @@
 //! frame, or the device could not be opened by it. A commit waits for none of this, but the first after
 //! the catalog changed.
 
-use super::{Inner, turns::InTurn};
+use super::{Inner, line::Lined};
 use crate::{
     env::Storage,
     error::{Error, Result},
@@ -57,7 +57,7 @@ pub(super) async fn read(storage: &dyn Storage) -> Found {
 /// The device's own store, and what is in it.
 pub(super) struct Device {
     storage: Arc<dyn Storage>,
-    disk: InTurn<Disk>,
+    disk: Lined<Disk>,
     /// What is known of uploads; on disk before anything relies on it.
     uploads: Mutex<BTreeMap<SessionId, Upload>>,
     /// Commits that may be in the log already (W4): the user's to decide.
@@ -106,7 +106,7 @@ impl Device {
             .unwrap_or_else(|| sessions.map(unknown).collect());
         Self {
             storage,
-            disk: InTurn::new(Disk {
+            disk: Lined::new(Disk {
                 kept: version.as_ref().map(|k| k.version.head.seq),
                 at: None,
                 uploads: on_disk,

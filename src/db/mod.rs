@@ -9,6 +9,7 @@ mod feeds;
 mod flush;
 mod gc;
 mod group;
+mod line;
 mod log;
 mod offline;
 mod open;
@@ -24,7 +25,6 @@ mod table;
 mod tags;
 mod transaction;
 mod turn;
-mod turns;
 mod upload;
 mod watch;
 
@@ -58,6 +58,7 @@ use crate::{
     wal::{DatabaseId, SessionId, WalWriter},
 };
 use commit::Queue;
+use line::{First, Line, Lined};
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -65,7 +66,6 @@ use std::{
     },
     time::Duration,
 };
-use turns::{InTurn, Turn, Turns};
 
 /// An open database. Cheap to clone; the last clone to go releases the WAL lock, but only
 /// [`Db::close`] waits for work in flight and syncs the WAL.
@@ -87,15 +87,15 @@ struct Inner {
     queue: Mutex<Queue>,
     log: LogStore,
     /// One record of this handle at a time; see `alone`.
-    committing: Turns,
-    wal: Option<InTurn<WalWriter>>,
+    committing: Line,
+    wal: Option<Lined<WalWriter>>,
     /// The WAL's session of this handle.
     session: Option<SessionId>,
     device: Option<device::Device>,
     /// Wakes at each move of the log's head here, and at the close.
     watch: watch::Watch,
     /// One flush or checkpoint at a time; see `alone`.
-    maintenance: Turns,
+    maintenance: Line,
     readers: Arc<Readers>,
     lock: Mutex<Option<Box<dyn LockGuard>>>,
     closed: AtomicBool,
@@ -268,12 +268,12 @@ impl Inner {
         })
     }
 
-    /// One at a time of what `turns` stands for: it saves lost races and files written twice, and
+    /// One at a time of what `line` stands for: it saves lost races and files written twice, and
     /// nothing depends on it. Without detached tasks there is no waiting, because the call whose
     /// turn it is may have vanished.
-    async fn alone<'a>(&self, turns: &'a Turns) -> Option<Turn<'a>> {
+    async fn alone<'a>(&self, line: &'a Line) -> Option<First<'a>> {
         match self.options.detached_tasks {
-            true => Some(turns.take().await),
+            true => Some(line.take().await),
             false => None,
         }
     }

@@ -11,50 +11,50 @@ use std::{
 
 /// A line of calls.
 #[derive(Default)]
-pub(super) struct Turns {
-    line: Mutex<Line>,
+pub(super) struct Line {
+    calls: Mutex<Calls>,
 }
 
 #[derive(Default)]
-struct Line {
+struct Calls {
     taken: bool,
     waiting: VecDeque<oneshot::Sender<()>>,
 }
 
-impl Turns {
+impl Line {
     /// Waits for this call's turn, which lasts until the guard goes.
-    pub(super) async fn take(&self) -> Turn<'_> {
+    pub(super) async fn take(&self) -> First<'_> {
         let receiver = {
-            let mut line = self.line();
-            if !std::mem::replace(&mut line.taken, true) {
-                return Turn(self);
+            let mut calls = self.calls();
+            if !std::mem::replace(&mut calls.taken, true) {
+                return First(self);
             }
             let (sender, receiver) = oneshot::channel();
-            line.waiting.push_back(sender);
+            calls.waiting.push_back(sender);
             receiver
         };
         let mut place = Place {
-            turns: self,
+            line: self,
             receiver,
         };
         // A sender is used before it is dropped, for the line lives as long as this call.
         let _ = (&mut place.receiver).await;
         // From here on it is the turn's to pass on.
         place.receiver.close();
-        Turn(self)
+        First(self)
     }
 
-    fn line(&self) -> MutexGuard<'_, Line> {
-        self.line.lock().unwrap_or_else(PoisonError::into_inner)
+    fn calls(&self) -> MutexGuard<'_, Calls> {
+        self.calls.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The turn of the first who still waits.
     fn pass_on(&self) {
         loop {
             let next = {
-                let mut line = self.line();
-                line.taken = !line.waiting.is_empty();
-                line.waiting.pop_front()
+                let mut calls = self.calls();
+                calls.taken = !calls.waiting.is_empty();
+                calls.waiting.pop_front()
             };
             if next.is_none_or(|next| next.send(()).is_ok()) {
                 return;
@@ -65,7 +65,7 @@ impl Turns {
 
 /// A place in the line. Left early, it passes on the turn it may have been given already.
 struct Place<'a> {
-    turns: &'a Turns,
+    line: &'a Line,
     receiver: oneshot::Receiver<()>,
 }
 
@@ -73,38 +73,38 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         self.receiver.close();
         if let Ok(Some(())) = self.receiver.try_recv() {
-            self.turns.pass_on();
+            self.line.pass_on();
         }
     }
 }
 
 /// This call's turn.
-pub(super) struct Turn<'a>(&'a Turns);
+pub(super) struct First<'a>(&'a Line);
 
-impl Drop for Turn<'_> {
+impl Drop for First<'_> {
     fn drop(&mut self) {
         self.0.pass_on();
     }
 }
 
 /// A value that one call at a time may use.
-pub(super) struct InTurn<T> {
-    turns: Turns,
+pub(super) struct Lined<T> {
+    line: Line,
     /// Whoever locks it has the turn; a `peek` is over at once.
     value: async_lock::Mutex<T>,
 }
 
-impl<T> InTurn<T> {
+impl<T> Lined<T> {
     pub(super) fn new(value: T) -> Self {
         Self {
-            turns: Turns::default(),
+            line: Line::default(),
             value: async_lock::Mutex::new(value),
         }
     }
 
-    pub(super) async fn lock(&self) -> InTurnGuard<'_, T> {
-        let turn = self.turns.take().await;
-        InTurnGuard {
+    pub(super) async fn lock(&self) -> LinedGuard<'_, T> {
+        let turn = self.line.take().await;
+        LinedGuard {
             value: self.value.lock().await,
             _turn: turn,
         }
@@ -117,12 +117,12 @@ impl<T> InTurn<T> {
 }
 
 /// The value, for one call. Fields go in order: the value is free before the next call has its turn.
-pub(super) struct InTurnGuard<'a, T> {
+pub(super) struct LinedGuard<'a, T> {
     value: async_lock::MutexGuard<'a, T>,
-    _turn: Turn<'a>,
+    _turn: First<'a>,
 }
 
-impl<T> Deref for InTurnGuard<'_, T> {
+impl<T> Deref for LinedGuard<'_, T> {
     type Target = T;
 
     fn deref(&self) -> &T {
@@ -130,7 +130,7 @@ impl<T> Deref for InTurnGuard<'_, T> {
     }
 }
 
-impl<T> DerefMut for InTurnGuard<'_, T> {
+impl<T> DerefMut for LinedGuard<'_, T> {
     fn deref_mut(&mut self) -> &mut T {
         &mut self.value
     }
