@@ -1083,3 +1083,36 @@ fn a_crash_at_any_operation_of_uploads_loses_nothing_and_uploads_nothing_twice()
     assert!(swept > 120, "the script has only {swept} operations");
     println!("{swept} operations, each stopped before, within, after; SEED={seed}");
 }
+
+/// A version is kept once a minute at most: what was uploaded since is in no version that the device has,
+/// and is shown from the WAL, also when the device noted meanwhile that it is uploaded.
+#[tokio::test]
+async fn what_was_uploaded_since_the_kept_version_is_still_there_offline() {
+    let mut world = World::new();
+    let device = world.device();
+    let (db, table) = device.open().await;
+    for from in [0, 10] {
+        ingest(&table, from, from + 5, 1).await;
+        db.flush().await.unwrap();
+    }
+    ingest(&table, 30, 35, 1).await;
+    device.stage.gate.close("log/");
+    let flush = tokio::spawn(async move { db.flush().await });
+    settle().await;
+    assert!(!flush.is_finished(), "its PUT never arrives");
+    // The process dies.
+    let next = world.device_on(copy(&device.wal).await);
+    next.cut(true);
+    let (db, table) = next.open().await;
+    assert!(!db.stats().online);
+    let row = engine::get(&table, 12).await.unwrap();
+    assert_eq!(row.map(|row| row.n), Some(1), "acknowledged rows stay");
+    ingest(&table, 20, 25, 2).await;
+    next.cut(false);
+    db.refresh().await.unwrap();
+    assert_eq!(db.stats().backlog_commits, 2, "the log has the others");
+    db.flush().await.unwrap();
+    let expected = model(&[(0, 5, 1), (10, 15, 1), (30, 35, 1), (20, 25, 2)]);
+    assert_eq!(engine::content(&table).await.unwrap(), expected);
+    assert_eq!(world.content().await, expected);
+}

@@ -12,8 +12,10 @@ use crate::{
         version::Version,
     },
     options::OfflineOpen,
+    state::pending::PendingCommit,
+    wal::Position,
 };
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// What an open starts from.
 pub(super) struct Start {
@@ -130,9 +132,18 @@ impl Inner {
         check_lineage(&before.state.version, &loaded.version)?;
         let inline = all_inline_rows(&loaded.version)?;
         let version = Arc::new(loaded.version);
+        // The device may know of uploads whose floors the log has forgotten (PROTOCOL W4).
+        let uploads = (self.device.as_ref()).map_or_else(BTreeMap::new, |device| device.uploads());
+        let is_done = |commit: &PendingCommit| {
+            let Position { session, frame } = commit.position;
+            uploads
+                .get(&session)
+                .is_some_and(|upload| frame <= upload.done)
+        };
         self.change(|current| {
             if current.offline.take().is_some() {
-                current.state = Arc::new(current.state.jumped(version, inline));
+                let next = current.state.jumped(version, inline);
+                current.state = Arc::new(next.without_pending(&is_done));
                 current.tail = loaded.tail;
                 current.claimed = Tail::default();
                 current.proof = loaded.proof;

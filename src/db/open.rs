@@ -170,11 +170,17 @@ impl Replay<'_> {
                 *floor = frame.max(*floor);
             }
         }
+        // Offline, uploaded rows that the kept version does not have yet are shown from the WAL, so that
+        // acknowledged rows stay (DESIGN promise 14); `connect` lets them go.
+        let shown = match self.horizon {
+            Some(_) => floors.clone(),
+            None => state.version.floors(),
+        };
         let mut next = state.clone();
         // Why a commit could not be taken, said only if the WAL belongs to this database.
         let mut failed = None;
         let replayed = replay_with(storage, Some(&floors), &mut |commit: Commit| {
-            if commit.last <= floors.get(&commit.session).copied().unwrap_or(0) {
+            if commit.last <= shown.get(&commit.session).copied().unwrap_or(0) {
                 return Ok(());
             }
             if self.is_parked(&next, &commit) {
