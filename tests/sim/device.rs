@@ -8,7 +8,7 @@ use super::{
     store::SimStore,
     wal::SimWal,
     work,
-    world::{Event, GRACE, MINUTE, Pid, Process, SECOND, Sim},
+    world::{Event, GRACE, MINUTE, Pid, Process, SECOND, Sim, World},
 };
 use crate::support::crash::CrashStorage;
 use lakeshore::{Db, Env, Error, ErrorKind, Options, SyncPolicy, Table};
@@ -17,6 +17,9 @@ use std::{
     sync::Arc,
     time::Duration,
 };
+
+/// A day, less what a clock may be wrong.
+const FLOORS_LIVE: u64 = 24 * 60 * MINUTE - 6 * MINUTE;
 
 pub struct Device {
     pub options: Options,
@@ -36,7 +39,10 @@ pub struct Device {
     pub open: Option<Open>,
     /// The processes whose WAL frames it has; of one copied, only its commits before that number.
     pub sessions: BTreeMap<Pid, Option<usize>>,
-    /// Commits that a power cut may have taken: the sync policy had not made them durable.
+    /// It has to be opened anew: rows wait for so long that they can only be parked (PROTOCOL W4).
+    pub overdue: bool,
+    /// Commits that a power cut may have taken, for the sync policy had not made them durable (those in the
+    /// log are not lost, but an offline open may not show them); and those that are parked.
     pub maybe_lost: BTreeSet<usize>,
 }
 
@@ -103,6 +109,7 @@ impl Device {
             running: None,
             open: None,
             sessions: BTreeMap::new(),
+            overdue: false,
             maybe_lost: BTreeSet::new(),
         }
     }
@@ -119,6 +126,7 @@ fn start(sim: &Sim, device: usize) -> (Pid, Env, Options) {
         ..here.clock.clone()
     };
     here.running = Some(pid);
+    here.overdue = false;
     here.sessions.insert(pid, None);
     let (options, wal) = (here.options.clone(), here.wal.clone());
     world.processes.push(Process {
@@ -231,6 +239,11 @@ impl Sim {
         let mut world = self.world();
         let name = world.name(pid);
         world.note(format_args!("{name}  {call}: {error}"));
+        if error.kind() == ErrorKind::Expired && world.has_waited(pid) {
+            let device = world.processes[pid].device;
+            world.devices[device].overdue = true;
+            return;
+        }
         let explained = matches!(
             error.kind(),
             ErrorKind::Unavailable | ErrorKind::Unknown | ErrorKind::Closed | ErrorKind::Conflict
@@ -240,6 +253,17 @@ impl Sim {
         } else if world.calm {
             world.violation(format_args!("{name}  {call}, in calm weather: {error}"));
         }
+    }
+}
+
+impl World {
+    /// Whether a device has rows that wait for longer than floors live.
+    fn has_waited(&self, pid: Pid) -> bool {
+        let device = &self.devices[self.processes[pid].device];
+        let own = |pid: &Pid| device.sessions.contains_key(pid);
+        let mut commits = self.log.commits.iter();
+        let waits = |at: u64| at + FLOORS_LIVE < self.now;
+        commits.any(|c| c.local && own(&c.pid) && c.seq.is_none() && waits(c.at))
     }
 }
 
@@ -299,7 +323,7 @@ pub fn stop(sim: &Sim, pid: Pid, power: bool) {
             .enumerate()
             .filter_map(|(id, commit)| {
                 let here = sessions.contains_key(&commit.pid) && commit.local;
-                (here && commit.status == Status::Acked && commit.seq.is_none()).then_some(id)
+                (here && commit.status == Status::Acked).then_some(id)
             });
         let at_risk: Vec<usize> = at_risk.collect();
         world.devices[device].maybe_lost.extend(at_risk);

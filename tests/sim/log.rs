@@ -40,6 +40,8 @@ pub struct Commit {
     pub local: bool,
     pub writes: BTreeMap<usize, Writes>,
     pub status: Status,
+    /// True time when it was called.
+    pub at: u64,
     /// Commits of one process are queued in this order.
     pub order: u64,
     /// What it depends on, if it is a transaction.
@@ -126,6 +128,7 @@ impl World {
             local,
             writes,
             status: Status::Open,
+            at: self.now,
             order: 0,
             transaction: None,
             seq: None,

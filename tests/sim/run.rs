@@ -191,14 +191,20 @@ fn settle(sim: &Sim) {
         if sim.world().report.violation.is_some() {
             return;
         }
-        let running = sim.world().devices[device].running;
-        if let Some(pid) = running {
-            device::stop(sim, pid, false);
+        // Once more, if rows of it can only be parked.
+        for _ in 0..2 {
+            let running = sim.world().devices[device].running;
+            if let Some(pid) = running {
+                device::stop(sim, pid, false);
+            }
+            calmly(sim, device, |sim, open| async move {
+                work::flush(&sim, &open).await;
+                work::refresh(&sim, &open).await;
+            });
+            if !sim.world().devices[device].overdue {
+                break;
+            }
         }
-        calmly(sim, device, |sim, open| async move {
-            work::flush(&sim, &open).await;
-            work::refresh(&sim, &open).await;
-        });
     }
     let lost = {
         let world = sim.world();

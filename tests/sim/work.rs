@@ -37,6 +37,13 @@ enum Act {
 /// One thing after the other, until there is nothing left to do.
 pub async fn lane(sim: Sim, open: Open) {
     while let Some(act) = next(&sim, &open) {
+        let overdue = {
+            let world = sim.world();
+            world.devices[world.processes[open.pid].device].overdue
+        };
+        if overdue {
+            return device::restart(&sim, open.pid);
+        }
         trouble(&sim, &open);
         if sim.chance(60) {
             vanishing(&sim, &open, act).await;
