@@ -195,7 +195,7 @@ impl Changes {
         let mut looked = false;
         loop {
             self.inner.check_open()?;
-            let news = self.inner.feeds.listen();
+            let news = self.inner.watch.next();
             if self.open.is_some() {
                 if let Some(change) = self.next_part().await? {
                     return Ok(Some(change));

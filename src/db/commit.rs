@@ -203,7 +203,7 @@ impl Inner {
             }
             next
         });
-        self.feeds.tell();
+        self.watch.wake();
         let mut places = stamps.into_iter().zip(positions);
         Ok(decided.answers(&group, |prepared| {
             let place = places.next();

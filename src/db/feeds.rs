@@ -1,8 +1,7 @@
-//! Tells change feeds that there is news, and keeps local commits for them until they take them. Bounded: a
-//! feed that falls behind gets all pending rows at once instead.
+//! Keeps local commits for change feeds until they take them. Bounded: a feed that falls behind gets all
+//! pending rows at once instead.
 
 use crate::{data::rows::Rows, log::edit::TableId};
-use futures_channel::oneshot;
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -17,7 +16,6 @@ type Commit = (i64, Vec<(TableId, Rows)>);
 /// The feeds of a handle.
 #[derive(Default)]
 pub(super) struct Feeds {
-    listeners: Mutex<Vec<oneshot::Sender<()>>>,
     previews: Mutex<Vec<Weak<Previews>>>,
 }
 
@@ -34,22 +32,6 @@ struct Waiting {
 }
 
 impl Feeds {
-    /// Resolves at the next news. Listen first, then look: so none is missed.
-    pub(super) fn listen(&self) -> oneshot::Receiver<()> {
-        let (sender, receiver) = oneshot::channel();
-        let mut listeners = lock(&self.listeners);
-        listeners.retain(|listener| !listener.is_canceled());
-        listeners.push(sender);
-        receiver
-    }
-
-    /// There is news.
-    pub(super) fn tell(&self) {
-        for listener in std::mem::take(&mut *lock(&self.listeners)) {
-            let _ = listener.send(());
-        }
-    }
-
     /// One feed more. `all`: what is pending already is news to it.
     pub(super) fn subscribe(&self, all: bool) -> Arc<Previews> {
         let previews = Arc::new(Previews {

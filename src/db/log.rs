@@ -263,7 +263,6 @@ impl Inner {
                 current.proof = proof;
             }
         });
-        self.feeds.tell();
         self.look_for_doubt();
         self.reached();
         Ok(())
@@ -303,7 +302,6 @@ impl Inner {
                 current.proof = proof.unwrap_or(current.proof);
             }
         });
-        self.feeds.tell();
         self.reached();
     }
 

@@ -301,7 +301,6 @@ impl Inner {
 
     async fn close(self: &Arc<Self>) -> Result<()> {
         let first = !self.closed.swap(true, Ordering::AcqRel);
-        self.feeds.tell();
         self.watch.wake();
         self.drain_queue().await;
         let _maintenance = self.alone(&self.maintenance).await;

@@ -145,6 +145,7 @@ impl Inner {
                 let next = current.state.jumped(version, inline);
                 current.state = Arc::new(next.without_pending(&is_done));
                 current.tail = loaded.tail;
+                current.recent = loaded.recent;
                 current.claimed = Tail::default();
                 current.proof = loaded.proof;
             }
