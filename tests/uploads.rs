@@ -6,12 +6,12 @@
 mod support;
 
 use lakeshore::{
-    Db, Env, Options, Table,
+    Db, Env, ErrorKind, Options, Table,
     platform::{memory::Memory, native::TokioRuntime},
 };
 use std::sync::Arc;
 use support::{
-    crash::CrashStorage,
+    crash::{CrashStorage, When},
     engine::{self, Model},
 };
 
@@ -60,4 +60,43 @@ async fn an_upload_from_a_copied_wal_ends_within_what_is_pending_here() {
         let fresh = open(&data, None).await;
         assert_eq!(engine::content(&fresh.1).await.unwrap(), expected);
     }
+}
+
+/// Found by the simulation: the store deleted a segment and did not say so, and the next commit wanted to
+/// sync that segment.
+#[tokio::test]
+async fn a_segment_whose_deletion_was_not_answered_is_not_missed() {
+    let mut deletions = 0;
+    for (n, when) in (0..24).flat_map(|n| [(n, When::Before), (n, When::After)]) {
+        let data = Memory::new();
+        let before = CrashStorage::new(1).at("wal");
+        let device = open(&data, Some(&before)).await;
+        ingest(&device.1, 0, 10, 1).await;
+        device.0.flush().await.unwrap();
+        let wal = before.kill();
+        let device = open(&data, Some(&wal)).await;
+        let broken = wal.operations() + n;
+        wal.fail_at(broken, when);
+        let _ = device.0.checkpoint().await;
+        let line = wal.trace().get(broken as usize).cloned();
+        deletions += u32::from(line.is_some_and(|line| line.contains("delete")));
+        let rows = engine::batch(&engine::rows(10, 20, 1));
+        let mut outcome = device.1.ingest(std::slice::from_ref(&rows)).await;
+        if let Err(error) = &outcome {
+            let kind = error.kind();
+            let broke = matches!(kind, ErrorKind::Unavailable | ErrorKind::Unknown);
+            assert!(broke, "operation {n} {when:?}: {error}");
+            outcome = device.1.ingest(std::slice::from_ref(&rows)).await;
+        }
+        if outcome.is_ok() {
+            let device = open(&data, Some(&wal.crash(n))).await;
+            let expected = model(&[(0, 20, 1)]);
+            assert_eq!(
+                engine::content(&device.1).await.unwrap(),
+                expected,
+                "{n} {when:?}"
+            );
+        }
+    }
+    assert!(deletions > 0, "no operation deleted a segment");
 }

@@ -199,9 +199,15 @@ impl WalWriter {
                 self.segments.push(segment);
                 active.file.close().await?;
             }
+            // From here on it may be gone, whatever the answer: nothing to be synced, nothing to follow.
+            self.recovered.take_if(|link| link.number == segment.number);
+            let doomed = self
+                .segments
+                .iter_mut()
+                .filter(|s| s.number == segment.number);
+            doomed.for_each(|s| s.link = None);
             self.storage.delete(&segment::key(segment.number)).await?;
             self.segments.retain(|s| s.number != segment.number);
-            self.recovered.take_if(|link| link.number == segment.number);
             freed += segment.bytes;
         }
         Ok(freed)
