@@ -200,8 +200,8 @@ export const mutants = [
     patches: [
       [
         "db/open.rs",
-        "if commit.last <= floors.get(&commit.session).copied().unwrap_or(0) {",
-        `if commit.last <= floors.get(&commit.session).copied().unwrap_or(0)
+        "if commit.last <= shown.get(&commit.session).copied().unwrap_or(0) {",
+        `if commit.last <= shown.get(&commit.session).copied().unwrap_or(0)
                 && !${on("replay all frames")}
             {`,
       ],
