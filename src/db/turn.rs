@@ -11,6 +11,9 @@ use crate::{
 };
 use std::time::Duration;
 
+/// How much slower than the average a request may seem.
+const MOST_SLOWER: u32 = 3;
+
 impl Inner {
     /// Waits for this handle's turn, and catches up with what others commit meanwhile (PROTOCOL C3).
     pub(super) async fn await_turn(&self, lost: usize) -> Result<()> {
@@ -75,13 +78,14 @@ impl Inner {
         }
     }
 
-    /// Requests took so long.
+    /// Requests took so long. One that failed and was repeated says little of the next: it counts for
+    /// `MOST_SLOWER` times the average at most, so that a fault does not make this writer wait for seconds.
     pub(super) fn timed(&self, asked: Duration, requests: u32) {
         let took = self.runtime.monotonic().saturating_sub(asked) / requests;
         self.change(|current| {
             current.round_trip = match current.round_trip {
                 Duration::ZERO => took,
-                before => (before * 3 + took) / 4,
+                before => (before * 3 + took.min(before * MOST_SLOWER)) / 4,
             };
         });
     }
