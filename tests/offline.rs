@@ -652,7 +652,8 @@ async fn check_log_clock(world: &World, seed: u64) {
         .unwrap()
         .key;
     let bytes: Bytes = world.data.get(&newest).await.unwrap().unwrap();
-    let ahead = Record::decode(&newest, &bytes).unwrap().ts - world.truth.load(SeqCst);
+    let (body, _) = decode_object(&newest, &bytes).unwrap();
+    let ahead = Record::decode(&newest, &body).unwrap().ts - world.truth.load(SeqCst);
     assert!(
         ahead <= 300_000_000 + 1_000,
         "{newest} is {ahead} µs ahead of the store; SEED={seed}"
