@@ -198,8 +198,8 @@ impl Inner {
                     }
                 }
             };
-            // Replaced or deleted meanwhile.
-            let moved = ["NotFoundError", "NotReadableError"];
+            // Replaced or deleted meanwhile; Firefox says that it aborted the read.
+            let moved = ["NotFoundError", "NotReadableError", "AbortError"];
             if attempt == READS || !moved.iter().any(|name| is_named(&thrown, name)) {
                 return Err(self.tree.failed(key, &thrown));
             }

@@ -56,6 +56,11 @@ pub(super) fn is_absent(thrown: &JsValue) -> bool {
     is_named(thrown, "NotFoundError") || is_named(thrown, "TypeMismatchError")
 }
 
+/// Whether a directory may have been removed below its handle. Firefox calls that unknown.
+fn may_be_stale(thrown: &JsValue) -> bool {
+    is_named(thrown, "NotFoundError") || is_named(thrown, "UnknownError")
+}
+
 impl Tree {
     pub(super) fn new(storage: StorageManager, path: &str, persist: bool) -> Self {
         Self {
@@ -173,7 +178,7 @@ impl Tree {
             let directory = directory.ok_or_else(|| Error::internal("a directory was not made"))?;
             match action(directory).await {
                 Ok(value) => return Ok(value),
-                Err(thrown) if !again && is_named(&thrown, "NotFoundError") => {
+                Err(thrown) if !again && may_be_stale(&thrown) => {
                     self.kept.borrow_mut().clear();
                     again = true;
                 }
