@@ -2,6 +2,7 @@
 //   node scripts/test.mjs                 what CI runs
 //   node scripts/test.mjs --long          randomised tests run for longer
 //   node scripts/test.mjs --only=WORD     the steps whose name has WORD (set-up and build always run)
+//   node scripts/test.mjs --from=WORD     the steps from the first whose name has WORD on, as after a failure
 
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -13,7 +14,8 @@ import { setup } from "./setup.mjs";
 
 const wasmTarget = "wasm32-unknown-unknown";
 const long = process.argv.includes("--long");
-const only = process.argv.find((a) => a.startsWith("--only="))?.slice("--only=".length) ?? "";
+const argument = (name) => process.argv.find((a) => a.startsWith(`--${name}=`))?.slice(name.length + 3) ?? "";
+const [only, from] = [argument("only"), argument("from")];
 const env = long ? { LAKESHORE_TEST_LONG: "1", TEST_SECONDS: process.env.TEST_SECONDS ?? "60" } : {};
 /** A real S3 server and fault proxies, from the first step that wants them; `env` tells tests where they are. */
 let servers;
@@ -142,8 +144,9 @@ let passed = 0;
 let failed = 0;
 try {
   await setup();
-  for (const [name, action, count] of steps) {
-    if (only && !name.includes(only) && !always.has(name)) continue;
+  const first = steps.findIndex(([name]) => name.includes(from));
+  for (const [at, [name, action, count]] of steps.entries()) {
+    if ((at < first || !name.includes(only)) && !always.has(name)) continue;
     let output;
     await step(name, async () => void (output = await action()));
     passed += count ? count(String(output)) : 1;
