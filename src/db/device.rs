@@ -66,12 +66,23 @@ pub(super) struct Device {
     pub(super) doubt: AtomicBool,
     /// A version is being written in the background.
     keeping: AtomicBool,
-    /// The catalog of the version that is kept.
-    catalog: Mutex<Option<Catalog>>,
+    /// Of the version that is kept.
+    catalog: Mutex<Keeps>,
 }
 
 /// The tables of a catalog and their schema versions.
 type Catalog = Vec<(TableId, u32)>;
+
+/// What is known of the version that is kept.
+#[derive(PartialEq)]
+enum Keeps {
+    /// There is none.
+    Nothing,
+    /// It has this catalog.
+    Catalog(Catalog),
+    /// A read or a write of it failed: any, or none.
+    Unknown,
+}
 
 fn catalog_of(version: &Version) -> Catalog {
     let tables = version.tables.iter();
@@ -95,6 +106,11 @@ impl Device {
         found: Found,
         sessions: impl Iterator<Item = SessionId>,
     ) -> Self {
+        let catalog = match &found.version {
+            Ok(Some(kept)) => Keeps::Catalog(catalog_of(&kept.version)),
+            Ok(None) => Keeps::Nothing,
+            Err(_) => Keeps::Unknown,
+        };
         let version = found.version.ok().flatten();
         let on_disk = found.uploads.map(|u| u.sessions);
         let unknown = |session| {
@@ -115,7 +131,7 @@ impl Device {
             parked: Mutex::default(),
             doubt: AtomicBool::new(false),
             keeping: AtomicBool::new(false),
-            catalog: Mutex::new(version.as_ref().map(|k| catalog_of(&k.version))),
+            catalog: Mutex::new(catalog),
         }
     }
 
@@ -167,24 +183,29 @@ impl Device {
         }
         disk.at = Some(now);
         let bytes = encode_kept(proved, version);
+        // Should it fail, or this call vanish, it may have happened all the same.
+        self.keeps(Keeps::Unknown);
         self.storage.put(VERSION_KEY, bytes.into()).await?;
         disk.kept = Some(seq);
-        *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = Some(catalog_of(version));
+        self.keeps(Keeps::Catalog(catalog_of(version)));
         Ok(())
     }
 
-    /// Whether a version is kept that lacks something of the catalog.
+    fn keeps(&self, catalog: Keeps) {
+        *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = catalog;
+    }
+
+    /// Whether a version is or may be kept that lacks something of the catalog.
     fn lacks_schema(&self, version: &Version) -> bool {
-        let kept = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
-        kept.as_ref()
-            .is_some_and(|kept| *kept != catalog_of(version))
+        let keeps = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
+        *keeps != Keeps::Nothing && *keeps != Keeps::Catalog(catalog_of(version))
     }
 
     async fn forget_version(&self) -> Result<()> {
         let mut disk = self.disk.lock().await;
         self.storage.delete(VERSION_KEY).await?;
         disk.kept = None;
-        *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.keeps(Keeps::Nothing);
         Ok(())
     }
 
