@@ -33,6 +33,7 @@ impl Inner {
             let before = current.state.version.head.seq;
             match next {
                 Next::Put => return Ok(()),
+                Next::Wait { after } => self.pause(after).await,
                 Next::Look { after, ahead } => {
                     self.pause(after).await;
                     self.look(ahead).await?;

@@ -43,6 +43,11 @@ pub enum Next {
         /// 1 is the next.
         ahead: u64,
     },
+    /// Waits.
+    Wait {
+        /// How long.
+        after: Duration,
+    },
     /// Waits, then lists the log.
     List {
         /// How long it waits.
@@ -50,6 +55,10 @@ pub enum Next {
     },
 }
 
+/// Records nearer to each other than so many round trips leave no gap for another writer's.
+const NO_GAP_TRIPS: f64 = 1.75;
+/// A store that answers sooner needs no gaps; timers would make them long.
+const FAR: Duration = Duration::from_millis(2);
 /// Who has not written for so many round trips, and for a second, is gone.
 const GONE_TRIPS: u32 = 128;
 /// Slots of one round, and the most a writer takes of them in a row.
@@ -64,6 +73,8 @@ const TRIES: usize = 8;
 const MAX_TRY_WAIT: u64 = 16;
 /// How much sooner than expected a writer looks, so that the pace quickens where it can.
 const HASTE: f64 = 0.9;
+/// After so much of a round trip it looks again for what was not there yet.
+const AGAIN: f64 = 0.4;
 /// From so many records on there is a pace.
 const MIN_PACE: usize = 4;
 /// Records further apart than so many round trips leave gaps: nobody need wait for a turn.
@@ -79,13 +90,33 @@ pub fn next(s: &Situation<'_>) -> Next {
     let mine = order.iter().position(|writer| *writer == s.me);
     let others = order.len() - usize::from(mine.is_some());
     let Some(newest) = live.first().filter(|_| others > 0) else {
-        return Next::Put;
+        return match s.looks == 0 && leaves_a_gap(s, &live) {
+            true => Next::Wait {
+                after: s.round_trip,
+            },
+            false => Next::Put,
+        };
     };
     match mine {
         Some(at) if s.lost < 2 => take_turn(s, &live, newest, (at, others)),
         _ if s.lost < 2 => Next::Put,
         _ => break_in(s, &live, newest),
     }
+}
+
+/// Nobody else is known; but one that comes can never win a slot while this writer's requests follow each
+/// other without a gap, at equal latencies not ever.
+fn leaves_a_gap(s: &Situation<'_>, live: &[&Past]) -> bool {
+    let at = |past: &Past| past.seen.unwrap_or_default();
+    let follows = |later: Duration, earlier: Duration| {
+        later.saturating_sub(earlier) < s.round_trip.mul_f64(NO_GAP_TRIPS)
+    };
+    let in_a_row = |live: &[&Past]| live.windows(2).all(|w| follows(at(w[0]), at(w[1])));
+    s.round_trip >= FAR
+        && live
+            .first()
+            .is_some_and(|newest| follows(s.now, at(newest)))
+        && live.get(..ROUND).is_some_and(in_a_row)
 }
 
 /// A writer that the others know; `at` is its place in the order, the newest first.
@@ -147,6 +178,7 @@ fn break_in(s: &Situation<'_>, live: &[&Past], newest: &Past) -> Next {
     let theirs = live.iter().filter(|p| p.writer == newest.writer);
     let least = theirs.map(|p| late(p)).min().unwrap_or(0);
     let behind = late(newest) - least > s.round_trip.as_micros() as i64;
+    let to_gap = records_to_gap(s, live).filter(|_| s.looks < MAX_LOOKS);
     let reads_along = s.lost >= TRIES && s.misses == 0 && s.looks < MAX_READ_ALONG;
     match s.looks {
         0 => {
@@ -160,12 +192,37 @@ fn break_in(s: &Situation<'_>, live: &[&Past], newest: &Past) -> Next {
             after: Duration::ZERO,
             ahead: 1,
         },
+        _ if let Some((ahead @ 1.., pace)) = to_gap => Next::Look {
+            after: match s.misses {
+                0 => pace
+                    .mul_f64(ahead as f64)
+                    .saturating_sub(age(s, newest.seen.unwrap_or_default()))
+                    .mul_f64(HASTE),
+                _ => s.round_trip.mul_f64(AGAIN),
+            },
+            ahead,
+        },
         _ if reads_along => Next::Look {
-            after: Duration::ZERO,
+            after: s
+                .round_trip
+                .mul_f64(0.5 * (s.random >> 11) as f64 / (1u64 << 53) as f64),
             ahead: 1 + u64::from(behind),
         },
         _ => Next::Put,
     }
+}
+
+/// One writer alone takes all slots: so many records until it leaves a gap, and its pace.
+fn records_to_gap(s: &Situation<'_>, live: &[&Past]) -> Option<(u64, Duration)> {
+    let newest = live.first()?;
+    let pace = |w: &[&Past]| Duration::from_micros(u64::try_from(w[0].ts - w[1].ts).unwrap_or(0));
+    let follows =
+        |w: &&[&Past]| w[1].writer == newest.writer && pace(w) < s.round_trip.mul_f64(NO_GAP_TRIPS);
+    let run: Vec<Duration> = live.windows(2).take_while(follows).map(pace).collect();
+    let alone = live.iter().take(ROUND).all(|p| p.writer == newest.writer);
+    let mean = run.iter().sum::<Duration>().checked_div(run.len() as u32)?;
+    let left = ROUND.saturating_sub(run.len() + 1);
+    alone.then_some((left.min(MAX_COPIES) as u64, mean))
 }
 
 /// The writers, who wrote last first.
