@@ -174,6 +174,8 @@ async fn a_device_opens_offline_reads_what_it_has_and_commits() {
         let (db, table) = device.open().await;
         let stats = db.stats();
         assert!(!stats.online);
+        let why = stats.unreachable.unwrap();
+        assert!(why.contains("no network"), "{why}");
         let ago = world.truth.load(SeqCst) - stats.proved_at;
         assert!((HOUR.as_micros() as i64..2 * HOUR.as_micros() as i64).contains(&ago));
         assert_eq!(stats.backlog_commits, 1 + i as u64);

@@ -308,6 +308,8 @@ export interface Stats {
   durability: "local" | "remote";
   /** Whether the store answered when it was last asked; false until then where the database was opened offline. */
   online: boolean;
+  /** Why it did not, if it did not: with a page, a wrong CORS setting looks like a store that is away. */
+  unreachable?: string;
   /** When this handle last knew the end of the log, by this device's clock: microseconds since the Unix epoch. */
   provedAt: bigint;
   /** Number of the newest log record; 0 in an empty database. */

@@ -190,6 +190,7 @@ fn stats_to_js(stats: &Stats) -> JsValue {
     let object = Object::new();
     text(&object, "durability", Some(stats.durability));
     set(&object, "online", &stats.online.into());
+    text(&object, "unreachable", stats.unreachable.as_deref());
     set(&object, "provedAt", &stats.proved_at.into());
     number(&object, "head", stats.head);
     set(&object, "lastTimestamp", &stats.last_timestamp.into());

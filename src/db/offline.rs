@@ -23,8 +23,10 @@ pub(super) struct Start {
     pub(super) tail: Tail,
     pub(super) recent: Recent,
     pub(super) proof: Moment,
-    /// Offline: when the version was last proved to be the head, in microseconds.
+    /// Offline: when the version was last proved to be the head, in microseconds, …
     pub(super) offline: Option<i64>,
+    /// … and why the store did not answer.
+    pub(super) unreachable: Option<String>,
 }
 
 /// The log, or where it cannot be reached, what the device kept. `kept`: what an open found beside its
@@ -45,6 +47,7 @@ pub(super) fn start(
                 recent: loaded.recent,
                 proof: loaded.proof,
                 offline: None,
+                unreachable: None,
             });
         }
         Err(error) if error.kind() == ErrorKind::Unavailable => error,
@@ -63,6 +66,7 @@ pub(super) fn start(
             recent: Recent::default(),
             proof: Moment::never(),
             offline: Some(kept.proved),
+            unreachable: Some(unreachable.message().to_owned()),
         }),
         Ok(None) => Err(Error::new(
             ErrorKind::Unavailable,

@@ -72,6 +72,7 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
         recent,
         proof,
         offline,
+        unreachable,
     } = start(loaded, found.as_ref(), options.offline)?;
     let inline = all_inline_rows(&version)?;
     let version = Arc::new(version);
@@ -102,6 +103,10 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
     let mut writer = [0; 16];
     runtime.random(&mut writer);
     let readers = Arc::new(Readers::new(data.clone(), options.clone()));
+    let counts = Counts::default();
+    if let Some(why) = unreachable {
+        counts.unreachable_since(runtime.monotonic(), &why);
+    }
     Ok(Db {
         inner: Arc::new(Inner {
             options,
@@ -132,7 +137,7 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
             lock: Mutex::new(lock),
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            counts: Counts::default(),
+            counts,
             feeds: Feeds::default(),
         }),
     })

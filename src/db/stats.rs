@@ -18,6 +18,8 @@ pub struct Stats {
     /// Whether the store answered when this handle last asked it. False until then where the database was
     /// opened offline.
     pub online: bool,
+    /// Why not, if it is not online.
+    pub unreachable: Option<String>,
     /// When the position in the log was last proved to be its head, by this device's clock: microseconds
     /// since the Unix epoch.
     pub proved_at: i64,
@@ -180,6 +182,7 @@ pub(super) fn collect(inner: &Inner) -> Stats {
             "remote"
         },
         online: !inner.is_offline(),
+        unreachable: counts.unreachable().map(|(_, why)| why),
         proved_at: current.offline.unwrap_or(current.proof.wall),
         head: state.version.head.seq,
         last_timestamp: state.last_stamp,
