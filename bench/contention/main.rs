@@ -10,14 +10,19 @@ use support::contention::{Outcome, Race, run};
 const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
 
 fn main() {
-    println!("20 ms a request (± 20 %), 30 s from a standing start, median of 5 seeds.");
+    println!("20 ms a request, 30 s from a standing start, median of 5 seeds.");
     println!("tonbo publishes, for S3:");
     println!("      1 |       1.6 |            11 object operations a commit, 605 ms p50");
     println!("      8 |         - |            81, 7.2 x retries, 3.9 s p50");
     let mut lines = Vec::new();
-    for (what, think) in [
-        ("one commit after another", 0),
-        ("with up to 200 ms between a writer's commits", 200),
+    for (what, spread, think) in [
+        ("one commit after another, latency ± 20 %", 20, 0),
+        ("one commit after another, equal latencies", 0, 0),
+        (
+            "with up to 200 ms between a writer's commits, latency ± 20 %",
+            20,
+            200,
+        ),
     ] {
         println!("\n{what}:");
         println!(
@@ -28,13 +33,19 @@ fn main() {
                 let think = Duration::from_millis(think);
                 run(&Race {
                     think,
+                    spread,
                     ..Race::of(writers, seed)
                 })
             });
             all.sort_by(|a, b| a.requests_a_commit().total_cmp(&b.requests_a_commit()));
             let most = all[all.len() - 1].requests_a_commit();
             let failed: usize = all.iter().map(|o| o.errors.len()).sum();
-            lines.push(line(writers, think, &all[all.len() / 2], most, failed));
+            lines.push(line(
+                (writers, spread, think),
+                &all[all.len() / 2],
+                most,
+                failed,
+            ));
         }
     }
     println!(
@@ -43,7 +54,9 @@ fn main() {
     );
 }
 
-fn line(writers: usize, think: u64, o: &Outcome, most: f64, failed: usize) -> String {
+type How = (usize, u64, u64);
+
+fn line((writers, spread, think): How, o: &Outcome, most: f64, failed: usize) -> String {
     let each = |n: u64| n as f64 / o.total() as f64;
     let of_one = (
         o.commits.iter().min().unwrap_or(&0),
@@ -69,7 +82,7 @@ fn line(writers: usize, think: u64, o: &Outcome, most: f64, failed: usize) -> St
         },
     );
     format!(
-        r#"{{"writers":{writers},"think_ms":{think},"commits_s":{:.1},"requests_a_commit":{:.2}}}"#,
+        r#"{{"writers":{writers},"spread_percent":{spread},"think_ms":{think},"commits_s":{:.1},"requests_a_commit":{:.2}}}"#,
         o.commits_a_second(),
         o.requests_a_commit()
     )

@@ -4,8 +4,9 @@
 //! The last records say who else writes. Nobody else lately: put, at once. Else writers take turns, each
 //! a few slots in a row, who wrote longest ago first. So a writer that waits knows how many records come
 //! before its own, and by their pace when; then it reads the last of them, which has copies of the
-//! others, and puts. A newcomer is in nobody's order. It tries, after random waits; and if a writer that
-//! has not seen it leaves no gap, it reads along until there is one.
+//! others, and puts. A newcomer is in nobody's order. It tries, after random waits. A writer that knows of
+//! nobody leaves a gap after every round: whoever met it counts its records, and comes in there. Among
+//! several writers a newcomer reads along until there is a gap.
 
 use super::chain::{MAX_COPIES, Past, Recent};
 use std::time::Duration;
