@@ -183,12 +183,19 @@ impl Device {
         }
         disk.at = Some(now);
         let bytes = encode_kept(proved, version);
-        // Should it fail, or this call vanish, it may have happened all the same.
-        self.keeps(Keeps::Unknown);
+        // Should it fail, or this call vanish, it may have happened all the same; and until it is done,
+        // frames of its schema must wait for it. With the catalog that is kept already none of it matters.
+        if self.lacks_schema(version) || self.keeps_nothing() {
+            self.keeps(Keeps::Unknown);
+        }
         self.storage.put(VERSION_KEY, bytes.into()).await?;
         disk.kept = Some(seq);
         self.keeps(Keeps::Catalog(catalog_of(version)));
         Ok(())
+    }
+
+    fn keeps_nothing(&self) -> bool {
+        *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) == Keeps::Nothing
     }
 
     fn keeps(&self, catalog: Keeps) {
