@@ -97,10 +97,7 @@ impl Device {
     ) -> Self {
         let version = found.version.ok().flatten();
         let on_disk = found.uploads.map(|u| u.sessions);
-        let unknown = |session| {
-            let tried = u64::MAX;
-            (session, Upload { tried, done: 0 })
-        };
+        let unknown = |session| (session, Upload::unknown());
         let uploads = on_disk
             .clone()
             .unwrap_or_else(|| sessions.map(unknown).collect());
@@ -237,9 +234,10 @@ impl Inner {
         }
         let version = &self.state().version;
         let mut next = self.known_uploads(device, version).await;
+        let now = self.runtime.now_micros().max(version.head.ts);
         for (session, frame) in floors {
             let upload = next.entry(*session).or_default();
-            upload.tried = upload.tried.max(*frame);
+            *upload = upload.put(*frame, now);
         }
         device.put_uploads(version, next).await
     }
