@@ -257,6 +257,24 @@ async fn without_a_copy_of_the_catalog_the_error_says_what_is_missing() {
     );
 }
 
+/// It read, and committed nothing; its process died.
+#[tokio::test]
+async fn a_device_that_only_read_online_opens_offline() {
+    let mut world = World::new();
+    let first = world.device();
+    first.open().await.0.close().await.unwrap();
+    let device = world.device();
+    let db = Db::open(device.env(), Options::default()).await.unwrap();
+    let table = db.table("t").unwrap();
+    engine::content(&table).await.unwrap();
+    settle().await;
+    let next = world.device_on(copy(&device.wal).await);
+    next.cut(true);
+    let (db, table) = next.open().await;
+    let committed = ingest(&table, 0, 3, 1).await;
+    assert!(!db.is_uploaded(&committed));
+}
+
 /// Its position is below what gc freed.
 #[tokio::test]
 async fn a_device_that_was_away_for_long_finds_the_log_again() {

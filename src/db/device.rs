@@ -270,7 +270,8 @@ impl Inner {
         known
     }
 
-    /// After a commit or an upload, in the background: keeps the newest version, once in a while.
+    /// After a commit or an upload, or when a table is asked for, in the background: keeps the newest
+    /// version, once in a while.
     pub(super) fn keep_version_soon(self: &Arc<Self>) {
         let Some(device) = &self.device else { return };
         let seq = self.state().version.head.seq;
