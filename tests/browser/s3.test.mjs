@@ -107,11 +107,16 @@ test(
     const good = database();
     const refusing = { ...good, s3: { ...good.s3, bucket: noCors, retries: 1 }, options: { retries: 1 } };
     await run((call) => actions.write(call), { ...good, from: 0, to: 3 });
-    const { code, message } = await refusal(run, "read", refusing);
+    const refused = { ...refusing, options: { retries: 1, offline: "refuse" } };
+    const { code, message } = await refusal(run, "read", refused);
     console.log(`CORS: ${message}`);
     assert.equal(code, "Unavailable");
     assert.match(message, /CORS/);
     assert.ok(!message.includes(keys.secretAccessKey));
+    // It is a device that is offline.
+    assert.deepEqual((await run((call) => actions.read(call), refusing)).all, model(3));
+    const flush = (call) => actions.using(call, (db) => db.flush().catch(({ message }) => message));
+    assert.match(await run(flush, refusing), /CORS/);
     assert.deepEqual((await run((call) => actions.read(call), good)).all, model(3));
   },
 );
@@ -135,7 +140,9 @@ test("while the store is away commits go on in OPFS, and reach it later", { skip
   assert.ok(away.backlogRows > 0);
   await page.reload();
   await page.waitForFunction(() => globalThis.actions !== undefined);
-  assert.equal((await refusal(run, "read", call)).code, "Unavailable");
+  const refused = { ...call, options: { ...call.options, offline: "refuse" } };
+  assert.equal((await refusal(run, "read", refused)).code, "Unavailable");
+  assert.deepEqual((await run((call) => actions.read(call), call)).all, model(4));
   await proxy.up();
   const back = await run(
     (call) =>
