@@ -192,7 +192,10 @@ export class Device {
       await thread.evaluate((ahead) => globalThis.setClock(ahead), ahead);
   }
 
-  /** Cuts the network off, or not, by the devtools protocol: `Network.emulateNetworkConditions` for each of its pages. */
+  /**
+   * Cuts the network off, or not, by the devtools protocol: `Network.emulateNetworkConditions` for each page, with
+   * their workers, and for its service worker; also for those that come later.
+   */
   async cut(cut = true) {
     await this.context.setOffline(cut);
     if (!cut && this.broken) await this.proxy.up();
