@@ -224,11 +224,15 @@ fn device_objects() -> Vec<(&'static str, Bytes)> {
 }
 
 fn uploads() -> Uploads {
-    let sessions = [(1, 7, 5), (2, u64::MAX, 0)];
-    let upload = |(id, tried, done)| ([id; 16], Upload { tried, done });
+    let known = Upload {
+        tried: 7,
+        since: 1_764_000_000_000_009,
+        done: 5,
+    };
+    let sessions = [([1; 16], known), ([2; 16], Upload::unknown())];
     Uploads {
         database: [0xDB; 16],
-        sessions: sessions.map(upload).into(),
+        sessions: sessions.into(),
     }
 }
 

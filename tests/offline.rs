@@ -259,6 +259,24 @@ async fn without_a_copy_of_the_catalog_the_error_says_what_is_missing() {
     );
 }
 
+/// It read, and committed nothing; its process died.
+#[tokio::test]
+async fn a_device_that_only_read_online_opens_offline() {
+    let mut world = World::new();
+    let first = world.device();
+    first.open().await.0.close().await.unwrap();
+    let device = world.device();
+    let db = Db::open(device.env(), Options::default()).await.unwrap();
+    let table = db.table("t").unwrap();
+    engine::content(&table).await.unwrap();
+    settle().await;
+    let next = world.device_on(copy(&device.wal).await);
+    next.cut(true);
+    let (db, table) = next.open().await;
+    let committed = ingest(&table, 0, 3, 1).await;
+    assert!(!db.is_uploaded(&committed));
+}
+
 /// Its position is below what gc freed.
 #[tokio::test]
 async fn a_device_that_was_away_for_long_finds_the_log_again() {
@@ -790,10 +808,28 @@ async fn two_devices_that_come_and_go_end_with_what_was_uploaded_last() {
 
 /// A record was sent, nothing heard of it, and the log has forgotten the floors of that time.
 async fn forgotten(world: &mut World, landed: bool) -> Device {
+    let after = sent(world, landed, 0).await;
+    forget(world).await;
+    after
+}
+
+/// A record with two commits was sent, and the process died before anything was heard of it. With a clock
+/// that is wrong by `ahead` they are made offline, where nothing says so.
+async fn sent(world: &mut World, landed: bool, ahead: i64) -> Device {
     let device = world.device();
-    let (db, table) = device.open().await;
+    let (db, table) = if ahead == 0 {
+        device.open().await
+    } else {
+        device.open().await.0.close().await.unwrap();
+        device.stage.store.lock().unwrap().take();
+        device.stage.wall.fetch_add(ahead, SeqCst);
+        device.cut(true);
+        device.open().await
+    };
     ingest(&table, 0, 3, 1).await;
     ingest(&table, 1, 2, 2).await;
+    device.cut(false);
+    db.refresh().await.unwrap();
     device.stage.hold.close("log/");
     let call = tokio::spawn({
         let db = db.clone();
@@ -809,6 +845,12 @@ async fn forgotten(world: &mut World, landed: bool) -> Device {
     }
     call.abort();
     let after = world.device_on(copy(&device.wal).await);
+    after.stage.wall.fetch_add(ahead, SeqCst);
+    after
+}
+
+/// A day passes, and the log forgets its floors.
+async fn forget(world: &mut World) {
     world.pass(HOUR * 25);
     let foreign = world.device();
     let (other, theirs) = foreign.open().await;
@@ -838,7 +880,6 @@ async fn forgotten(world: &mut World, landed: bool) -> Device {
             world.data.delete(&record.key).await.unwrap();
         }
     }
-    after
 }
 
 #[tokio::test]
@@ -897,6 +938,39 @@ async fn commits_that_may_be_in_the_log_are_parked_not_uploaded_again() {
             (db.stats().parked_commits, db.stats().backlog_commits),
             (0, 0)
         );
+    }
+}
+
+/// What counts is when they were sent, not what the device's clock said when they were made.
+#[tokio::test]
+async fn a_wrong_clock_neither_uploads_again_what_may_be_in_the_log_nor_parks_what_was_just_sent() {
+    for ahead in [YEAR, -YEAR] {
+        for (landed, forgets) in [(true, true), (false, true), (true, false), (false, false)] {
+            let mut world = World::new();
+            let device = sent(&mut world, landed, ahead).await;
+            match forgets {
+                true => forget(&mut world).await,
+                false => world.pass(Duration::from_secs(60)),
+            }
+            let (db, table) = device.open().await;
+            let stats = db.stats();
+            let expected = match (landed, forgets) {
+                (_, true) => (2, 0),
+                (true, false) => (0, 0),
+                (false, false) => (0, 2),
+            };
+            let found = (stats.parked_commits, stats.backlog_commits);
+            assert_eq!(found, expected, "{ahead} {landed} {forgets}");
+            db.flush().await.unwrap();
+            let mut there = Model::new();
+            if landed || !forgets {
+                there.extend(model(&[(0, 3, 1), (1, 2, 2)]));
+            }
+            if forgets {
+                there.extend(model(&[(0, 1, 9)]));
+            }
+            assert_eq!(engine::content(&table).await.unwrap(), there);
+        }
     }
 }
 

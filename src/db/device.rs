@@ -113,10 +113,7 @@ impl Device {
         };
         let version = found.version.ok().flatten();
         let on_disk = found.uploads.map(|u| u.sessions);
-        let unknown = |session| {
-            let tried = u64::MAX;
-            (session, Upload { tried, done: 0 })
-        };
+        let unknown = |session| (session, Upload::unknown());
         let uploads = on_disk
             .clone()
             .unwrap_or_else(|| sessions.map(unknown).collect());
@@ -265,9 +262,10 @@ impl Inner {
         }
         let version = &self.state().version;
         let mut next = self.known_uploads(device, version).await;
+        let now = self.runtime.now_micros().max(version.head.ts);
         for (session, frame) in floors {
             let upload = next.entry(*session).or_default();
-            upload.tried = upload.tried.max(*frame);
+            *upload = upload.put(*frame, now);
         }
         device.put_uploads(version, next).await
     }
@@ -300,7 +298,8 @@ impl Inner {
         known
     }
 
-    /// After a commit or an upload, in the background: keeps the newest version, once in a while.
+    /// After a commit or an upload, or when a table is asked for, in the background: keeps the newest
+    /// version, once in a while.
     pub(super) fn keep_version_soon(self: &Arc<Self>) {
         let Some(device) = &self.device else { return };
         let seq = self.state().version.head.seq;

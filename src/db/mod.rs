@@ -145,6 +145,7 @@ impl Db {
     /// The table of that name, or `Invalid` listing what there is.
     pub fn table(&self, name: &str) -> Result<Table> {
         self.inner.check_open()?;
+        self.inner.keep_version_soon();
         let state = self.inner.state();
         match state.version.table(name) {
             Some((id, _)) => Ok(Table::new(self.inner.clone(), id)),
@@ -182,7 +183,6 @@ impl Db {
             }])
         })
         .await?;
-        self.inner.keep_version_soon();
         self.table(name)
     }
 

@@ -229,10 +229,7 @@ impl Replay<'_> {
         if self.parked.iter().any(of_session) {
             return true;
         }
-        let all = |session| {
-            let tried = u64::MAX;
-            BTreeMap::from([(session, Upload { tried, done: 0 })])
-        };
+        let all = |session| BTreeMap::from([(session, Upload::unknown())]);
         let uploads = self.uploads.clone().unwrap_or_else(|| all(commit.session));
         let retention = parked::retention(&state.version, self.options.retention);
         let position: Position = parked::position(commit);

@@ -6,7 +6,7 @@
 use super::{Db, Inner, device::Device};
 use crate::{
     error::Result,
-    log::{device::Upload, version::Version},
+    log::{clock::MAX_SKEW, device::Upload, version::Version},
     wal::{Commit, FrameKind, Position, SessionId},
 };
 use bytes::Bytes;
@@ -34,8 +34,9 @@ pub struct Parked {
     pub ipc: Bytes,
 }
 
-/// Whether a commit may be in the log though `version` does not say so. `now`: the log's head or the
-/// store's clock, whichever is later.
+/// Whether a commit may be in the log though `version` does not say so: if it was sent longer ago than floors
+/// live. Where nobody knows when it was sent, that is no earlier than it was made; a clock that was ahead
+/// then says nothing. `now`: the log's head or the store's clock, whichever is later.
 pub(super) fn in_doubt(
     version: &Version,
     uploads: &BTreeMap<SessionId, Upload>,
@@ -44,11 +45,16 @@ pub(super) fn in_doubt(
     commit: (Position, i64),
 ) -> bool {
     let (Position { session, frame }, made) = commit;
-    let tried = uploads.get(&session).map_or(0, |upload| upload.tried);
+    let Some(upload) = uploads.get(&session).filter(|u| frame <= u.tried) else {
+        return false;
+    };
     let kept_for = retention.max(FLOORS_LIVE).as_micros() as i64;
+    let is_old = |at: i64| at <= now.saturating_sub(kept_for);
     !version.wal_floors.contains_key(&session)
-        && frame <= tried
-        && made <= now.saturating_sub(kept_for)
+        && match upload.since {
+            i64::MIN => is_old(made) || made > now.saturating_add(MAX_SKEW),
+            since => is_old(since),
+        }
 }
 
 impl Db {

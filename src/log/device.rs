@@ -4,8 +4,9 @@
 //! `version` (`LKDV`): proved i64 (µs, when the position was last proved to be the log's head) · checkpoint
 //! bytes (a whole `LKCP`, counted).
 //!
-//! `uploads` (`LKDU`): database id (16) · list of (session (16), tried u64, done u64), by session.
+//! `uploads` (`LKDU`): database id (16) · list of (session (16), tried u64, since i64, done u64), by session.
 //! `tried`: the highest frame of the session that was in a record this device put, whatever became of it.
+//! `since` (µs): when the first of the frames above `done` was, by the store's clock (T1).
 //! `done`: frames up to it are in the log, or were discarded; the log may have forgotten (W4).
 
 use super::{
@@ -43,8 +44,36 @@ pub struct Kept {
 pub struct Upload {
     /// No frame above this was ever in a record that this device put.
     pub tried: u64,
+    /// When the first record with frames above `done` was put: microseconds since the Unix epoch. Frames
+    /// themselves do not say: the clock may have been wrong when they were made.
+    pub since: i64,
     /// Frames up to this are done with.
     pub done: u64,
+}
+
+impl Upload {
+    /// Of a session that nothing is known of: any of its frames may have been put, at any time.
+    pub fn unknown() -> Self {
+        Self {
+            tried: u64::MAX,
+            since: i64::MIN,
+            done: 0,
+        }
+    }
+
+    /// With a record put at `now` that holds frames up to this one. Of several whose fate is not known the
+    /// first counts.
+    pub fn put(self, frame: u64, now: i64) -> Self {
+        Self {
+            tried: self.tried.max(frame),
+            since: if self.done < self.tried {
+                self.since
+            } else {
+                now
+            },
+            ..self
+        }
+    }
 }
 
 /// What is known of the uploads of the WAL's sessions. One that is not in it was never tried.
@@ -81,6 +110,7 @@ pub fn encode_uploads(uploads: &Uploads) -> Vec<u8> {
     out.list(uploads.sessions.iter(), |out, (session, upload)| {
         out.raw(session);
         out.u64(upload.tried);
+        out.i64(upload.since);
         out.u64(upload.done);
     });
     out.finish()
@@ -92,8 +122,12 @@ pub fn decode_uploads(object: &str, bytes: &Bytes) -> Result<Uploads> {
     let database = input.array()?;
     let sessions = input.list(|input| {
         let session = input.array()?;
-        let (tried, done) = (input.u64()?, input.u64()?);
-        Ok((session, Upload { tried, done }))
+        let upload = Upload {
+            tried: input.u64()?,
+            since: input.i64()?,
+            done: input.u64()?,
+        };
+        Ok((session, upload))
     })?;
     input.end()?;
     Ok(Uploads {

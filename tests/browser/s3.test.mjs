@@ -107,8 +107,8 @@ test(
     const good = database();
     const refusing = { ...good, s3: { ...good.s3, bucket: noCors, retries: 1 }, options: { retries: 1 } };
     await run((call) => actions.write(call), { ...good, from: 0, to: 3 });
-    const stranger = { ...refusing, name: fresh("cors") };
-    const { code, message } = await refusal(run, "read", stranger);
+    const refused = { ...refusing, options: { retries: 1, offline: "refuse" } };
+    const { code, message } = await refusal(run, "read", refused);
     console.log(`CORS: ${message}`);
     assert.equal(code, "Unavailable");
     assert.match(message, /CORS/);
@@ -150,6 +150,8 @@ test("while the store is away commits go on in OPFS, and reach it later", { skip
   assert.ok(away.backlogRows > 0);
   await page.reload();
   await page.waitForFunction(() => globalThis.actions !== undefined);
+  const refused = { ...call, options: { ...call.options, offline: "refuse" } };
+  assert.equal((await refusal(run, "read", refused)).code, "Unavailable");
   // It opens by the copy of the catalog beside the WAL.
   assert.deepEqual((await run((call) => actions.read(call), call)).all, model(4));
   await proxy.up();

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { root, run } from "../../scripts/lib.mjs";
+import { startProxy } from "../support/proxy.mjs";
 import { allow, freshBucket, setCors } from "./support/buckets.mjs";
 import { runDeno } from "./support/deno.mjs";
 import { visit } from "./support/page.mjs";
@@ -232,6 +233,27 @@ console.log((await db.tables()).map(({ name, columns }) => [name, ...columns.map
   const wanted = [["7", "SFO", "42", "null"], ["8", "SFO", "75", "null"], ["9", "LHR", String(2n ** 40n), "very late"]]; // prettier-ignore
   assert.deepEqual(JSON.parse(lines.at(-2)), wanted);
   assert.equal(lines.at(-1), "flights,int64,timestamp[ms],utf8,int64,utf8");
+});
+
+block("Offline: js", async (t, text) => {
+  const proxy = await startProxy({ target: store.endpoint });
+  t.after(() => proxy.stop());
+  const { credentials, ...where } = place(store, { endpoint: proxy.endpoint });
+  const script = `const credentials = ${JSON.stringify(credentials)};\n${inBucket(text, where)}`;
+  const dir = await project({ "main.mjs": script });
+  const lines = async () => {
+    const { stdout } = await execute(process.execPath, ["main.mjs"], { cwd: dir });
+    return stdout.trim().split("\n");
+  };
+  await proxy.down();
+  await assert.rejects(lines(), /it must be opened online once[^]*code: 'Unavailable'/);
+  await proxy.up();
+  assert.deepEqual(await lines(), ["false 1", "1 uploaded, 0 rows left", "true"]);
+  await proxy.down();
+  for (const waiting of [1, 2])
+    assert.deepEqual(await lines(), [`false ${waiting}`, "online: false", "false"]);
+  await proxy.up();
+  assert.deepEqual(await lines(), ["false 3", "3 uploaded, 0 rows left", "true"]);
 });
 
 /** What follows on README's `open` over S3: whatever its table of requests tells of. */

@@ -50,7 +50,8 @@ impl S3 {
             (Access::Credentials(keys), _) => Some(keys.clone()),
             (Access::Provider(_), Some(keys)) => {
                 let (runtime, timeout) = (&*self.inner.runtime, self.inner.timeout);
-                Some(keys.get(runtime, timeout, refused).await?)
+                let skew = self.inner.skew.load(Relaxed);
+                Some(keys.get((runtime, skew), timeout, refused).await?)
             }
             (Access::Signer(signer), _) => {
                 self.sign_by(&**signer, &mut request, common).await?;
