@@ -66,7 +66,7 @@ pub(super) struct Device {
     pub(super) doubt: AtomicBool,
     /// A version is being written in the background.
     keeping: AtomicBool,
-    /// The catalog of the version that is kept.
+    /// The catalog of the version that is kept, or is being written; an empty one if neither is sure.
     catalog: Mutex<Option<Catalog>>,
 }
 
@@ -167,10 +167,18 @@ impl Device {
         }
         disk.at = Some(now);
         let bytes = encode_kept(proved, version);
-        self.storage.put(VERSION_KEY, bytes.into()).await?;
+        // Frames of a newer schema that are written meanwhile must find that this one lacks it.
+        self.set_catalog(Some(catalog_of(version)));
+        if let Err(error) = self.storage.put(VERSION_KEY, bytes.into()).await {
+            self.set_catalog(Some(Catalog::new()));
+            return Err(error);
+        }
         disk.kept = Some(seq);
-        *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = Some(catalog_of(version));
         Ok(())
+    }
+
+    fn set_catalog(&self, catalog: Option<Catalog>) {
+        *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = catalog;
     }
 
     /// Whether a version is kept that lacks something of the catalog.
@@ -184,7 +192,7 @@ impl Device {
         let mut disk = self.disk.lock().await;
         self.storage.delete(VERSION_KEY).await?;
         disk.kept = None;
-        *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.set_catalog(None);
         Ok(())
     }
 
