@@ -2,16 +2,18 @@
 //! starts again, and is copied.
 
 use super::{
+    alter,
     clock::{Clock, SimRuntime},
+    feed::{self, Feed},
     log::{Status, TABLES},
-    rows,
+    shape::Shape,
     store::SimStore,
     wal::SimWal,
     work,
     world::{Event, GRACE, MINUTE, Pid, Process, SECOND, Sim, World},
 };
 use crate::support::crash::CrashStorage;
-use lakeshore::{Db, Env, Error, ErrorKind, Options, SyncPolicy, Table};
+use lakeshore::{Db, Env, Error, ErrorKind, Options, SyncPolicy, Table, log::edit::TableId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -44,15 +46,44 @@ pub struct Device {
     /// Commits that a power cut may have taken, for the sync policy had not made them durable (those in the
     /// log are not lost, but an offline open may not show them); and those that are parked.
     pub maybe_lost: BTreeSet<usize>,
+    /// It follows the changes.
+    pub feed: Option<Feed>,
 }
 
-/// An open database with its tables.
+/// An open database.
 #[derive(Clone)]
 pub struct Open {
     pub pid: Pid,
     pub db: Db,
-    pub tables: Vec<Table>,
     pub local: bool,
+}
+
+/// A table as a handle knows it now.
+pub struct Known {
+    pub id: TableId,
+    pub shape: Arc<Shape>,
+    pub table: Table,
+}
+
+impl Open {
+    /// The table of that name, if there is one; the log says which it is.
+    pub fn table(&self, sim: &Sim, name: usize) -> Option<Known> {
+        let (found, head) = (self.db.table(TABLES[name]), self.db.stats().head);
+        let known = sim.world().log.table(name, head);
+        match (found, known) {
+            (Ok(table), Some((id, shape))) => Some(Known { id, shape, table }),
+            (Err(e), None) if e.kind() == ErrorKind::Invalid => None,
+            (Err(e), _) if e.kind() == ErrorKind::Closed => None,
+            (found, known) => {
+                let name = sim.world().name(self.pid);
+                let found = found.map(drop);
+                sim.violation(format_args!(
+                    "{name} at {head} finds {found:?}, and the log has {known:?}"
+                ));
+                None
+            }
+        }
+    }
 }
 
 impl Device {
@@ -83,6 +114,7 @@ impl Device {
             detached_tasks: local || random.chance(0.6),
             ..Options::default()
         };
+        let feed = random.chance(0.3).then(|| Feed::new(random.chance(0.2)));
         let minute = MINUTE as i64;
         let skew = match random.below(6) {
             0 => 0,
@@ -111,6 +143,7 @@ impl Device {
             sessions: BTreeMap::new(),
             overdue: false,
             maybe_lost: BTreeSet::new(),
+            feed,
         }
     }
 }
@@ -181,11 +214,14 @@ pub fn boot(sim: &Sim, device: usize) {
         for _ in 0..lanes {
             here.spawn(pid, Box::pin(work::lane(here.clone(), open.clone())));
         }
+        if here.world().devices[device].feed.is_some() {
+            here.spawn(pid, Box::pin(feed::lane(here.clone(), open.clone())));
+        }
     };
     sim.spawn(pid, Box::pin(life));
 }
 
-/// Opens the database with its tables, however often it takes.
+/// Opens the database, with its tables, however often it takes.
 pub async fn open(sim: &Sim, pid: Pid, env: Env, options: Options) -> Option<Open> {
     let local = env.wal.is_some();
     let mut db = None;
@@ -204,33 +240,26 @@ pub async fn open(sim: &Sim, pid: Pid, env: Env, options: Options) -> Option<Ope
             Err(e) => sim.failed(pid, "open", &e),
         }
     }
-    let db = db?;
+    let open = Open {
+        pid,
+        db: db?,
+        local,
+    };
+    let mut missing: Vec<usize> = (0..TABLES.len()).collect();
     for attempt in 0..40u64 {
         sim.pause(attempt * attempt * 20_000).await;
-        match tables(&db).await {
-            Ok(tables) => {
-                return Some(Open {
-                    pid,
-                    db,
-                    tables,
-                    local,
-                });
+        let mut left = Vec::new();
+        for name in missing {
+            if open.table(sim, name).is_none() && !alter::create(sim, &open, name).await {
+                left.push(name);
             }
-            Err(e) => sim.failed(pid, "create_table", &e),
+        }
+        missing = left;
+        if missing.is_empty() {
+            return Some(open);
         }
     }
     None
-}
-
-async fn tables(db: &Db) -> Result<Vec<Table>, Error> {
-    let mut tables = Vec::new();
-    for name in TABLES {
-        tables.push(match db.table(name) {
-            Ok(table) => table,
-            Err(_) => db.create_table(name, rows::schema()).await?,
-        });
-    }
-    Ok(tables)
 }
 
 impl Sim {

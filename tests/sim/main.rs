@@ -7,20 +7,28 @@
 #![allow(missing_docs, unreachable_pub)]
 
 // `world` holds everything that is, `executor` makes it go on, `store` and `wal` are the storage of a
-// device, `clock` its runtime; `device` and `work` are what its user does, with `transaction`, `past` (snapshots,
-// as-of, tags) and `gc`; `log` is what the log says, `view` what a reader should see, `rows` the rows of both.
+// device, `clock` its runtime; `device` and `work` are what its user does, with `transaction`, `upload`, `alter`
+// (the catalog), `feed` (the changes), `past` (snapshots, as-of, tags) and `gc`; `record` reads what comes into
+// the log, `log` is what it says, with `isolation`; `view` is what a reader should see, `rows` and `shape` the
+// rows and columns of both.
+mod alter;
 mod clock;
 mod device;
 mod executor;
+mod feed;
 mod gc;
+mod isolation;
 mod log;
 mod past;
+mod record;
 mod rows;
 mod run;
+mod shape;
 mod store;
 #[path = "../support/mod.rs"]
 mod support;
 mod transaction;
+mod upload;
 mod view;
 mod wal;
 mod work;

@@ -3,7 +3,10 @@
 //! or after the effect, an effect that comes late or never, a reply that a client's own retry spoiled, a
 //! CURRENT overwritten by an older one, a listing of two pages at two moments.
 
-use super::world::{Event, GRACE, MINUTE, Pid, SECOND, START, Sim, World};
+use super::{
+    work::Errand,
+    world::{Event, GRACE, MINUTE, Pid, SECOND, START, Sim, World},
+};
 use bytes::Bytes;
 use futures_channel::oneshot;
 use lakeshore::{
@@ -124,8 +127,12 @@ impl World {
             Fate::Before | Fate::After => {}
             Fate::Late => {
                 answer += 10 * SECOND;
-                effect += self.late();
-                if self.chance(200) {
+                let trap = matches!(op, Op::PutIfAbsent(..)) && self.chance(400);
+                effect += match trap {
+                    true => self.trap(),
+                    false => self.late(),
+                };
+                if self.chance(if trap { 500 } else { 200 }) {
                     // Nobody knows what became of it; the reply comes when it does.
                     answer = effect + back;
                     fate = Fate::Fine;
@@ -183,6 +190,18 @@ impl World {
         };
         let mut half = || 1_000 + self.random.below(most * 500) as u64;
         (half(), half())
+    }
+
+    /// So late that gc may have freed the name when it comes: others write, a checkpoint covers that, and gc
+    /// comes a grace time after it (PROTOCOL F1).
+    fn trap(&mut self) -> u64 {
+        let late = GRACE + 4 * MINUTE + self.random.below(GRACE as usize) as u64;
+        for n in 0..2 + self.random.below(2) as u64 {
+            self.after(20 * SECOND * (n + 1), Event::Errand(Errand::Commit));
+        }
+        self.after(90 * SECOND, Event::Errand(Errand::Checkpoint));
+        self.after(late - MINUTE, Event::Errand(Errand::Gc));
+        late
     }
 
     fn late(&mut self) -> u64 {
