@@ -42,7 +42,11 @@ async fn alter(sim: &Sim, open: &Open, known: &Known) {
                     Some((id, shape)) => id != known || shape.altered(&changes).is_none(),
                     None => true,
                 });
-            world.not_done(asked, may, &e);
+            // It may have been made, and the table dropped, before the handle heard of either.
+            match world.log.lives(known) {
+                true => world.not_done(asked, may, &e),
+                false => world.note(format_args!("the alteration came too late: {e}")),
+            }
         }
         Err(e) => sim.failed(open.pid, "alter", &e),
     }
