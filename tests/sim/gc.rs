@@ -3,9 +3,9 @@
 //! deletions, ascending. It frees earlier than `Db::gc` may: records need not be a day old.
 
 use super::{
+    client::SimStore,
     clock::SimRuntime,
     device::Open,
-    store::SimStore,
     world::{GRACE, Sim},
 };
 use lakeshore::{

@@ -4,8 +4,9 @@
 use super::{
     device::Open,
     log::TABLES,
+    reading::read_scans,
     view::Ticket,
-    work::{read_scans, ticket},
+    work::ticket,
     world::{GRACE, MINUTE, SECOND, START, Sim},
 };
 use lakeshore::{AsOf, Error, ErrorKind, ScanBuilder, Snapshot, log::edit::TableId};

@@ -2,10 +2,11 @@
 //! acknowledged is in the log, and every reader sees the same rows as a plain replay of it.
 
 use super::{
+    boot,
     device::{self, Device, Open},
     feed,
     log::{Status, TABLES},
-    upload, work,
+    reading, upload,
     world::{Event, GRACE, MINUTE, SECOND, Sim, Weather},
 };
 use futures_channel::oneshot;
@@ -190,7 +191,7 @@ fn calmly<F: Future<Output = ()> + Send + 'static>(
     let (sender, mut done) = oneshot::channel::<()>();
     let here = sim.clone();
     // The task belongs to the process that it starts: it is spawned when that is there.
-    device::spawn_calmly(sim, device, move |open| async move {
+    boot::spawn_calmly(sim, device, move |open| async move {
         act(here, open).await;
         let _ = sender.send(());
     });
@@ -221,7 +222,7 @@ fn settle(sim: &Sim) {
             }
             calmly(sim, device, |sim, open| async move {
                 upload::flush(&sim, &open).await;
-                work::refresh(&sim, &open).await;
+                reading::refresh(&sim, &open).await;
             });
             if !sim.world().devices[device].overdue {
                 break;
@@ -266,8 +267,8 @@ fn everyone_agrees(sim: &Sim, devices: usize) {
                 ));
             }
             match device < 2 {
-                true => work::read_all(&sim, &open).await,
-                false => work::read(&sim, &open, 0).await,
+                true => reading::read_all(&sim, &open).await,
+                false => reading::read(&sim, &open, 0).await,
             }
             let follows = sim.world().devices[device].feed.is_some();
             if follows {

@@ -4,10 +4,11 @@
 use super::{
     device::{self, Open},
     log::{self, TABLES, Writes},
+    reading::read_scans,
     rows::{self, KEYS, MARK, Row},
     shape::Shape,
     view::Ticket,
-    work::{Outcome, answered, read_scans, some_row, ticket},
+    work::{Outcome, answered, some_row, ticket},
     world::{MINUTE, SECOND, Sim, World},
 };
 use futures_util::future::join_all;
