@@ -1193,3 +1193,32 @@ async fn what_was_uploaded_since_the_kept_version_is_still_there_offline() {
     assert_eq!(engine::content(&table).await.unwrap(), expected);
     assert_eq!(world.content().await, expected);
 }
+
+/// Found by the simulation: a version that was on its way to the disk while a table came into being did not know
+/// it, and rows of that table then kept the device from opening offline (PROTOCOL W4).
+#[tokio::test]
+async fn rows_of_a_new_table_wait_for_a_kept_version_that_knows_it() {
+    let mut world = World::new();
+    let (device, disk) = (world.device(), Stage::new(9));
+    let env = Env {
+        wal: Some(disk.env().data),
+        ..device.env()
+    };
+    let db = Db::open(env, Options::default()).await.unwrap();
+    disk.gate.close("version");
+    engine::table(&db, "t").await;
+    settle().await;
+    let new = engine::table(&db, "new").await;
+    let commit = tokio::spawn(async move { ingest(&new, 0, 5, 1).await });
+    settle().await;
+    disk.gate.open();
+    commit.await.unwrap();
+    settle().await;
+    // The process dies.
+    let next = world.device_on(copy(&disk.memory).await);
+    next.cut(true);
+    let (db, _) = next.open().await;
+    assert!(!db.stats().online);
+    let new = db.table("new").unwrap();
+    assert_eq!(engine::content(&new).await.unwrap(), model(&[(0, 5, 1)]));
+}

@@ -6,6 +6,7 @@ mod support;
 
 use lakeshore::{
     AsOf, Db, Env, ErrorKind, Options, Snapshot,
+    env::Storage,
     platform::{memory::Memory, native::TokioRuntime},
 };
 use std::sync::Arc;
@@ -198,4 +199,24 @@ async fn over_a_wal_now_has_what_is_pending_and_as_of_has_the_log() {
     ours.close().await.unwrap();
     let closed = now.table("a").unwrap_err();
     assert_eq!(closed.kind(), ErrorKind::Closed);
+}
+
+/// PROTOCOL G4; found by the simulation: it was told as `Invalid`, as if the call were wrong.
+#[tokio::test]
+async fn a_snapshot_whose_files_went_with_their_table_is_expired() {
+    let data = Memory::new();
+    let ours = open(&data, None, Options::default()).await;
+    let rows = engine::batch(&engine::rows(0, 5, 1));
+    ours.table("a").unwrap().ingest(&[rows]).await.unwrap();
+    ours.flush().await.unwrap();
+    let snapshot = ours.snapshot().unwrap();
+    let theirs = open(&data, None, Options::default()).await;
+    theirs.drop_table("a").await.unwrap();
+    // gc comes after the grace time.
+    for file in data.list("data/", None).await.unwrap() {
+        data.delete(&file.key).await.unwrap();
+    }
+    let table = snapshot.table("a").unwrap();
+    let error = table.get(&engine::keys(&[1]), None).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Expired, "{error}");
 }

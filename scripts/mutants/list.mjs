@@ -58,7 +58,11 @@ export const mutants = [
       [
         "log/store.rs",
         "if !self.is_stale(fence) {",
-        `if ${on("writers have no fence")} || !self.is_stale(fence) {`,
+        // And the other rule of F1, "judged when it left".
+        `if ${on("writers have no fence")}
+            || (${on("judged when it left")} && fence.proof.age(&sent) <= fence.counts_for)
+            || !self.is_stale(fence)
+        {`,
       ],
       [
         "db/log.rs",
@@ -81,7 +85,132 @@ export const mutants = [
       [
         "db/log.rs",
         "// Judged now that the reply is here, not when the request left (F1).\n            if self.log.is_stale(&self.fence(&before)) {",
-        `if self.log.is_stale(&self.fence(&before)) && !${on("readers have no fence")} {`,
+        `if self.log.is_stale(&self.fence(&before))
+                && !${on("readers have no fence")}
+                && !${on("judged when it left")}
+            {`,
+      ],
+    ],
+  },
+  {
+    name: "judged when it left",
+    rule: "F1",
+    patches: [
+      [
+        "db/log.rs",
+        "if self.log.is_stale(&self.fence(before)) {\n            return self.follow().await;",
+        `if self.log.is_stale(&self.fence(before)) && !${on("judged when it left")} {
+            return self.follow().await;`,
+      ],
+    ],
+  },
+  {
+    name: "no chain",
+    rule: "N1",
+    patches: [
+      [
+        "log/version.rs",
+        "if record.prev != self.head.digest {",
+        `if record.prev != self.head.digest && !${on("no chain")} {`,
+      ],
+      [
+        "log/tail.rs",
+        "if found.record.prev != head {",
+        `if found.record.prev != head && !${on("no chain")} {`,
+      ],
+      [
+        "log/chain.rs",
+        "if digest(copy) != next.record.prev {",
+        `if digest(copy) != next.record.prev && !${on("no chain")} {`,
+      ],
+      [
+        "db/log.rs",
+        "if found.record.prev == version.head.digest {",
+        `if found.record.prev == version.head.digest || ${on("no chain")} {`,
+      ],
+      [
+        "db/changes.rs",
+        "Some(found) if chained && found.record.prev == self.cursor.digest => {",
+        `Some(found)
+                if (chained && found.record.prev == self.cursor.digest) || ${on("no chain")} =>
+            {`,
+      ],
+    ],
+  },
+  {
+    name: "rows as they were",
+    rule: "C6",
+    patches: [
+      [
+        "state.rs",
+        "if schema_version == self.entry.schema_version {",
+        `if schema_version == self.entry.schema_version || ${on("rows as they were")} {`,
+      ],
+    ],
+  },
+  {
+    name: "dropped tables take rows",
+    rule: "C6",
+    patches: [
+      [
+        "log/version.rs",
+        "            Edit::Rows { table, .. } | Edit::AddSstable { table, .. } => {\n                self.tables.contains_key(table)",
+        `            Edit::Rows { table, .. } | Edit::AddSstable { table, .. } => {
+                self.tables.contains_key(table) || ${on("dropped tables take rows")}`,
+      ],
+    ],
+  },
+  {
+    name: "adopts any alteration",
+    rule: "C6",
+    patches: [
+      [
+        "db/schema.rs",
+        "if made.is_ok_and(|made| made.same_columns(&after)) {",
+        `if made.is_ok_and(|made| made.same_columns(&after)) || ${on("adopts any alteration")} {`,
+      ],
+    ],
+  },
+  {
+    name: "a part ends its record",
+    rule: "T5",
+    patches: [
+      [
+        "db/changes.rs",
+        "        if !more {\n            self.cursor = open.after;",
+        `        if more && ${on("a part ends its record")} {
+            self.cursor = open.after;
+        }
+        if !more {
+            self.cursor = open.after;`,
+      ],
+    ],
+  },
+  {
+    name: "a feed leaps",
+    rule: "T5",
+    patches: [
+      [
+        "db/changes.rs",
+        "            if self.cursor.seq < head {\n",
+        `            if ${on("a feed leaps")} && self.previews.is_some() && self.cursor.seq + 1 < head {
+                self.begin_record().await?;
+                self.cursor = self.open.take().map_or(self.cursor, |open| open.after);
+            }
+            if self.cursor.seq < head {
+`,
+      ],
+    ],
+  },
+  {
+    name: "a floor within a step",
+    rule: "W3",
+    patches: [
+      [
+        "flush.rs",
+        "(*to > from).then_some((*session, from, *to))",
+        `let short = u64::from(${on("a floor within a step")} && *to > from + 1);
+        (*to > from).then_some((*session, from, *to - short))`,
       ],
     ],
   },

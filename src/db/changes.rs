@@ -20,7 +20,7 @@ use crate::{
     memtable::merge_all,
     merge::{Keep, Kind},
     sstable::read::{ScanRequest, SstableScan, is_missing},
-    state::State,
+    state::{State, TableRows},
 };
 use arrow_array::RecordBatch;
 use futures_channel::oneshot;
@@ -130,17 +130,19 @@ pub struct Changes {
     ahead: VecDeque<Found>,
 }
 
-/// Rows that are given out together.
-type Part = Vec<(TableId, Rows)>;
+/// Rows that are given out together, as they were read: the table may be altered until they are.
+type Part = Vec<TableRows>;
 
 struct OpenRecord {
     after: Cursor,
     ts: i64,
     inline: Part,
     files: VecDeque<(TableId, LiveFile)>,
-    scan: Option<(TableId, SstableScan)>,
+    scan: Option<(TableId, u32, SstableScan)>,
     /// The part to give out next: whether more follows must be known first.
     held: Option<Part>,
+    /// A part of it was given out.
+    given: bool,
 }
 
 /// So many records are read by one request, if they are small enough for their copies.
@@ -289,13 +291,18 @@ impl Changes {
             None => None,
         };
         let part = std::mem::replace(&mut open.held, following);
-        let (more, ts) = (open.held.is_some(), open.ts);
+        let (more, ts, given) = (open.held.is_some(), open.ts, open.given);
+        open.given |= part.is_some();
         if !more {
             self.cursor = open.after;
             self.open = None;
         }
         let Some(part) = part else { return Ok(None) };
-        let tables = self.tables(&part)?;
+        let tables = self.tables(part)?;
+        if tables.is_empty() && !given {
+            // Dropped just now. Who had a part of it must hear of its end.
+            return Ok(None);
+        }
         Ok(Some(Change {
             cursor: self.cursor,
             ts,
@@ -317,28 +324,33 @@ impl Changes {
                 None => (state.last_stamp, pending_rows(&state)?),
             };
             let mut part = part;
-            part.retain(|(table, rows)| !rows.is_empty() && wanted(*table, &state, &self.options));
-            if !part.is_empty() {
+            part.retain(|of| !of.rows.is_empty() && wanted(of.table, &state, &self.options));
+            let tables = self.tables(part)?;
+            if !tables.is_empty() {
                 return Ok(Some(Change {
                     cursor: self.cursor,
                     ts,
                     uploaded: false,
                     more: false,
-                    tables: self.tables(&part)?,
+                    tables,
                 }));
             }
         }
         Ok(None)
     }
 
-    fn tables(&self, part: &Part) -> Result<Vec<TableChange>> {
+    /// The rows as their tables are now (PROTOCOL C6); none of those that were dropped.
+    fn tables(&self, part: Part) -> Result<Vec<TableChange>> {
         let state = self.inner.state();
         let mut tables = Vec::new();
-        for (table, rows) in part {
-            let Some(entry) = state.version.tables.get(table) else {
+        for of in part {
+            let Some((table, rows)) = state.in_layout(of) else {
                 continue;
             };
-            for (kind, batch) in split(&entry.schema, rows)? {
+            let Some(entry) = state.version.tables.get(&table) else {
+                continue;
+            };
+            for (kind, batch) in split(&entry.schema, &rows)? {
                 let batch = match kind {
                     Kind::Upsert => {
                         let all: Vec<usize> = (0..batch.num_columns()).collect();
@@ -400,10 +412,11 @@ impl OpenRecord {
                 digest: found.digest,
             },
             ts: record.ts,
-            inline: rows_of(&state.version, &inline)?,
+            inline: as_of_now(state, rows_of(&state.version, &inline)?),
             files,
             scan: None,
             held: None,
+            given: false,
         })
     }
 
@@ -411,14 +424,18 @@ impl OpenRecord {
     async fn pull(&mut self, inner: &Inner, options: &ChangesOptions) -> Result<Option<Part>> {
         let state = inner.state();
         let mut inline = std::mem::take(&mut self.inline);
-        inline.retain(|(table, _)| wanted(*table, &state, options));
+        inline.retain(|of| wanted(of.table, &state, options));
         if !inline.is_empty() {
             return Ok(Some(inline));
         }
         loop {
-            if let Some((table, scan)) = &mut self.scan {
+            if let Some((table, schema_version, scan)) = &mut self.scan {
                 if let Some(rows) = scan.next().await.map_err(gone_is_expired)? {
-                    return Ok(Some(vec![(*table, rows)]));
+                    return Ok(Some(vec![TableRows {
+                        table: *table,
+                        schema_version: *schema_version,
+                        rows,
+                    }]));
                 }
                 self.scan = None;
             }
@@ -440,7 +457,7 @@ impl OpenRecord {
                     batch_rows: inner.options.batch_rows,
                     as_of: None,
                 });
-                self.scan = Some((id, scan));
+                self.scan = Some((id, entry.schema_version, scan));
             }
             self.files.pop_front();
         }
@@ -486,7 +503,20 @@ fn pending_rows(state: &State) -> Result<Part> {
         let runs: Vec<Rows> = runs.map(|rows| rows.as_ref().clone()).collect();
         part.extend(merge_all(runs, Keep::Newest)?.map(|rows| (*id, rows)));
     }
-    Ok(part)
+    Ok(as_of_now(state, part))
+}
+
+/// Rows in the layout that their tables have in `state`.
+fn as_of_now(state: &State, rows: Vec<(TableId, Rows)>) -> Part {
+    let of = |(table, rows): (TableId, Rows)| {
+        let entry = state.version.tables.get(&table)?;
+        Some(TableRows {
+            table,
+            schema_version: entry.schema_version,
+            rows,
+        })
+    };
+    rows.into_iter().filter_map(of).collect()
 }
 
 fn expired() -> Error {

@@ -197,8 +197,7 @@ impl Inner {
                 stamps.push(stamp);
                 next = next.with_change(prepared.touched().collect());
                 let rows = prepared.stamped(stamp);
-                let shown = rows.iter().filter_map(|of| next.in_layout(of.clone()));
-                self.feeds.preview(stamp, shown);
+                self.feeds.preview(stamp, &rows);
                 next = next.with_pending(rows, position.session, position.frame, stamp);
             }
             next

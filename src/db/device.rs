@@ -182,17 +182,14 @@ impl Device {
         let bytes = encode_kept(proved, version);
         // Should it fail, or this call vanish, it may have happened all the same; and until it is done,
         // frames of its schema must wait for it. With the catalog that is kept already none of it matters.
-        if self.lacks_schema(version) || self.keeps_nothing() {
+        let same = Keeps::Catalog(catalog_of(version));
+        if *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) != same {
             self.keeps(Keeps::Unknown);
         }
         self.storage.put(VERSION_KEY, bytes.into()).await?;
         disk.kept = Some(seq);
-        self.keeps(Keeps::Catalog(catalog_of(version)));
+        self.keeps(same);
         Ok(())
-    }
-
-    fn keeps_nothing(&self) -> bool {
-        *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) == Keeps::Nothing
     }
 
     fn keeps(&self, catalog: Keeps) {

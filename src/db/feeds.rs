@@ -1,7 +1,7 @@
 //! Keeps local commits for change feeds until they take them. Bounded: a feed that falls behind gets all
 //! pending rows at once instead.
 
-use crate::{data::rows::Rows, log::edit::TableId};
+use crate::state::TableRows;
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -11,7 +11,7 @@ use std::{
 const MOST_BYTES: usize = 1024 * 1024;
 
 /// A local commit: its provisional timestamp and rows.
-type Commit = (i64, Vec<(TableId, Rows)>);
+type Commit = (i64, Vec<TableRows>);
 
 /// The feeds of a handle.
 #[derive(Default)]
@@ -48,14 +48,13 @@ impl Feeds {
     }
 
     /// A local commit.
-    pub(super) fn preview(&self, ts: i64, rows: impl Iterator<Item = (TableId, Rows)>) {
+    pub(super) fn preview(&self, ts: i64, rows: &[TableRows]) {
         let previews = lock(&self.previews);
         if previews.is_empty() {
             return;
         }
-        let rows: Vec<_> = rows.collect();
         for feed in previews.iter().filter_map(Weak::upgrade) {
-            lock(&feed.waiting).push(ts, &rows);
+            lock(&feed.waiting).push(ts, rows);
         }
     }
 }
@@ -75,7 +74,7 @@ impl Previews {
 }
 
 impl Waiting {
-    fn push(&mut self, ts: i64, rows: &[(TableId, Rows)]) {
+    fn push(&mut self, ts: i64, rows: &[TableRows]) {
         if self.all {
             return;
         }
@@ -93,8 +92,8 @@ impl Waiting {
     }
 }
 
-fn bytes_of(rows: &[(TableId, Rows)]) -> usize {
-    rows.iter().map(|(_, rows)| rows.memory_bytes()).sum()
+fn bytes_of(rows: &[TableRows]) -> usize {
+    rows.iter().map(|of| of.rows.memory_bytes()).sum()
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {

@@ -1,17 +1,15 @@
-//! A device: what outlives its processes (its WAL, its clock's error), and how it is switched on, crashes,
-//! starts again, and is copied.
+//! A device: what outlives its processes (its WAL, its clock's error), and how it crashes, starts again, and
+//! is copied.
 
 use super::{
-    clock::{Clock, SimRuntime},
+    clock::Clock,
+    feed::Feed,
     log::{Status, TABLES},
-    rows,
-    store::SimStore,
-    wal::SimWal,
-    work,
-    world::{Event, GRACE, MINUTE, Pid, Process, SECOND, Sim, World},
+    shape::Shape,
+    world::{Event, GRACE, MINUTE, Pid, SECOND, Sim, World},
 };
 use crate::support::crash::CrashStorage;
-use lakeshore::{Db, Env, Error, ErrorKind, Options, SyncPolicy, Table};
+use lakeshore::{Db, Error, ErrorKind, Options, SyncPolicy, Table, log::edit::TableId};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
@@ -44,15 +42,44 @@ pub struct Device {
     /// Commits that a power cut may have taken, for the sync policy had not made them durable (those in the
     /// log are not lost, but an offline open may not show them); and those that are parked.
     pub maybe_lost: BTreeSet<usize>,
+    /// It follows the changes.
+    pub feed: Option<Feed>,
 }
 
-/// An open database with its tables.
+/// An open database.
 #[derive(Clone)]
 pub struct Open {
     pub pid: Pid,
     pub db: Db,
-    pub tables: Vec<Table>,
     pub local: bool,
+}
+
+/// A table as a handle knows it now.
+pub struct Known {
+    pub id: TableId,
+    pub shape: Arc<Shape>,
+    pub table: Table,
+}
+
+impl Open {
+    /// The table of that name, if there is one; the log says which it is.
+    pub fn table(&self, sim: &Sim, name: usize) -> Option<Known> {
+        let (found, head) = (self.db.table(TABLES[name]), self.db.stats().head);
+        let known = sim.world().log.table(name, head);
+        match (found, known) {
+            (Ok(table), Some((id, shape))) => Some(Known { id, shape, table }),
+            (Err(e), None) if e.kind() == ErrorKind::Invalid => None,
+            (Err(e), _) if e.kind() == ErrorKind::Closed => None,
+            (found, known) => {
+                let name = sim.world().name(self.pid);
+                let found = found.map(drop);
+                sim.violation(format_args!(
+                    "{name} at {head} finds {found:?}, and the log has {known:?}"
+                ));
+                None
+            }
+        }
+    }
 }
 
 impl Device {
@@ -83,6 +110,7 @@ impl Device {
             detached_tasks: local || random.chance(0.6),
             ..Options::default()
         };
+        let feed = random.chance(0.3).then(|| Feed::new(random.chance(0.2)));
         let minute = MINUTE as i64;
         let skew = match random.below(6) {
             0 => 0,
@@ -111,126 +139,9 @@ impl Device {
             sessions: BTreeMap::new(),
             overdue: false,
             maybe_lost: BTreeSet::new(),
+            feed,
         }
     }
-}
-
-/// A new process of a device; it is there, and does nothing yet.
-fn start(sim: &Sim, device: usize) -> (Pid, Env, Options) {
-    let mut world = sim.world();
-    let (pid, now) = (world.processes.len(), world.now);
-    let here = &mut world.devices[device];
-    let clock = Clock {
-        origin: now,
-        stood: 0,
-        ..here.clock.clone()
-    };
-    here.running = Some(pid);
-    here.overdue = false;
-    here.sessions.insert(pid, None);
-    let (options, wal) = (here.options.clone(), here.wal.clone());
-    world.processes.push(Process {
-        device,
-        alive: true,
-        suspended: None,
-        parked: Vec::new(),
-        clock,
-        missing: 0,
-    });
-    let name = world.name(pid);
-    world.note(format_args!(
-        "{name} starts, {}",
-        if wal.is_some() { "local" } else { "remote" }
-    ));
-    drop(world);
-    let sim = sim.clone();
-    let wal = wal.map(|inner| {
-        Arc::new(SimWal {
-            sim: sim.clone(),
-            pid,
-            inner,
-        }) as _
-    });
-    let env = Env {
-        data: Arc::new(SimStore::new(&sim, pid)),
-        wal,
-        runtime: Arc::new(SimRuntime {
-            sim: sim.clone(),
-            pid,
-        }),
-    };
-    (pid, env, options)
-}
-
-/// Switches a device on: it opens the database and does what its user does.
-pub fn boot(sim: &Sim, device: usize) {
-    if sim.world().devices[device].running.is_some() {
-        return;
-    }
-    let (pid, env, options) = start(sim, device);
-    let here = sim.clone();
-    let life = async move {
-        let Some(open) = open(&here, pid, env, options).await else {
-            return restart(&here, pid);
-        };
-        let lanes = {
-            let mut world = here.world();
-            world.devices[device].open = Some(open.clone());
-            world.devices[device].lanes
-        };
-        for _ in 0..lanes {
-            here.spawn(pid, Box::pin(work::lane(here.clone(), open.clone())));
-        }
-    };
-    sim.spawn(pid, Box::pin(life));
-}
-
-/// Opens the database with its tables, however often it takes.
-pub async fn open(sim: &Sim, pid: Pid, env: Env, options: Options) -> Option<Open> {
-    let local = env.wal.is_some();
-    let mut db = None;
-    for attempt in 0..40u64 {
-        sim.pause(attempt * attempt * 20_000).await;
-        let head = sim.world().log.head;
-        match Db::open(env.clone(), options.clone()).await {
-            Ok(open) => {
-                if open.stats().online && open.stats().head < head {
-                    let (name, at) = (sim.world().name(pid), open.stats().head);
-                    sim.violation(format_args!("{name} opens at {at}, the log was at {head}"));
-                }
-                db = Some(open);
-                break;
-            }
-            Err(e) => sim.failed(pid, "open", &e),
-        }
-    }
-    let db = db?;
-    for attempt in 0..40u64 {
-        sim.pause(attempt * attempt * 20_000).await;
-        match tables(&db).await {
-            Ok(tables) => {
-                return Some(Open {
-                    pid,
-                    db,
-                    tables,
-                    local,
-                });
-            }
-            Err(e) => sim.failed(pid, "create_table", &e),
-        }
-    }
-    None
-}
-
-async fn tables(db: &Db) -> Result<Vec<Table>, Error> {
-    let mut tables = Vec::new();
-    for name in TABLES {
-        tables.push(match db.table(name) {
-            Ok(table) => table,
-            Err(_) => db.create_table(name, rows::schema()).await?,
-        });
-    }
-    Ok(tables)
 }
 
 impl Sim {
@@ -365,20 +276,4 @@ pub fn copy_wal(sim: &Sim, device: usize) {
     world.note(format_args!("d{new} is a copy of the WAL of d{device}"));
     world.report.copies += 1;
     world.after(SECOND, Event::Boot(new));
-}
-
-/// Opens a device's database when all is calm, and does one thing with it.
-pub fn spawn_calmly<F: Future<Output = ()> + Send + 'static>(
-    sim: &Sim,
-    device: usize,
-    act: impl FnOnce(Open) -> F + Send + 'static,
-) {
-    let (pid, env, options) = start(sim, device);
-    let here = sim.clone();
-    let life = async move {
-        if let Some(open) = open(&here, pid, env, options).await {
-            act(open).await;
-        }
-    };
-    sim.spawn(pid, Box::pin(life));
 }

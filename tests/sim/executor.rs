@@ -1,7 +1,7 @@
 //! Polls what can go on, in the order of the seed; when nothing can, time goes on to what happens next.
 
 use super::{
-    device,
+    boot, device, work,
     world::{Event, Pid, Sim, Task, TaskId, Waking},
 };
 use futures_channel::oneshot;
@@ -121,7 +121,11 @@ impl Sim {
             }
             Event::Boot(device) => {
                 drop(world);
-                device::boot(self, device);
+                boot::boot(self, device);
+            }
+            Event::Errand(errand) => {
+                drop(world);
+                work::errand(self, errand);
             }
             Event::CopyWal(device) => {
                 drop(world);

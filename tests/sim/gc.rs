@@ -3,9 +3,9 @@
 //! deletions, ascending. It frees earlier than `Db::gc` may: records need not be a day old.
 
 use super::{
+    client::SimStore,
     clock::SimRuntime,
     device::Open,
-    store::SimStore,
     world::{GRACE, Sim},
 };
 use lakeshore::{
@@ -31,6 +31,11 @@ pub async fn run(sim: &Sim, open: &Open) {
         }
         return;
     }
+    early(sim, open).await;
+}
+
+/// This one.
+pub async fn early(sim: &Sim, open: &Open) {
     let storage: Arc<dyn Storage> = Arc::new(SimStore::new(sim, open.pid));
     let runtime: Arc<dyn Runtime> = Arc::new(SimRuntime {
         sim: sim.clone(),

@@ -6,21 +6,35 @@
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(missing_docs, unreachable_pub)]
 
-// `world` holds everything that is, `executor` makes it go on, `store` and `wal` are the storage of a
-// device, `clock` its runtime; `device` and `work` are what its user does, with `transaction`, `past` (snapshots,
-// as-of, tags) and `gc`; `log` is what the log says, `view` what a reader should see, `rows` the rows of both.
+// `world` holds everything that is, `executor` makes it go on; `store` (each process sees it as a `client`) and
+// `wal` are the storage of a device, `clock` its runtime, `boot` switches it on. `device` and `work` are what its
+// user does, with `reading`, `transaction`, `upload`, `alter` (the catalog), `feed` (the changes), `past`
+// (snapshots, as-of, tags) and `gc`. `record` reads what comes into the log, with `catalog` and `isolation`, and
+// `log` is what it says; `view` is what a reader should see, `follow` what a feed should give, `rows` and `shape`
+// the rows and columns of both.
+mod alter;
+mod boot;
+mod catalog;
+mod client;
 mod clock;
 mod device;
 mod executor;
+mod feed;
+mod follow;
 mod gc;
+mod isolation;
 mod log;
 mod past;
+mod reading;
+mod record;
 mod rows;
 mod run;
+mod shape;
 mod store;
 #[path = "../support/mod.rs"]
 mod support;
 mod transaction;
+mod upload;
 mod view;
 mod wal;
 mod work;

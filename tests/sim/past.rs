@@ -4,15 +4,27 @@
 use super::{
     device::Open,
     log::TABLES,
+    reading::read_scans,
     view::Ticket,
-    work::{read_scans, ticket},
+    work::ticket,
     world::{GRACE, MINUTE, SECOND, START, Sim},
 };
-use lakeshore::{AsOf, Error, ErrorKind, ScanBuilder, Snapshot};
+use lakeshore::{AsOf, Error, ErrorKind, ScanBuilder, Snapshot, log::edit::TableId};
 
-fn scans(snapshot: &Snapshot) -> Result<Vec<(usize, ScanBuilder)>, Error> {
-    let scan = |(at, name): (usize, &&str)| Ok((at, snapshot.table(name)?.scan()));
-    TABLES.iter().enumerate().map(scan).collect()
+/// Scans of all tables that there should be.
+fn scans(
+    sim: &Sim,
+    ticket: &Ticket,
+    snapshot: &Snapshot,
+) -> Result<Vec<(TableId, ScanBuilder)>, Error> {
+    let mut scans = Vec::new();
+    for (at, name) in TABLES.iter().enumerate() {
+        let table = sim.world().table_of(ticket, at);
+        if let Some((id, _)) = table {
+            scans.push((id, snapshot.table(name)?.scan()));
+        }
+    }
+    Ok(scans)
 }
 
 /// All tables at one moment, read twice, the second time when others and this device went on.
@@ -30,7 +42,7 @@ pub async fn snapshot(sim: &Sim, open: &Open) {
 }
 
 async fn read(sim: &Sim, open: &Open, ticket: &Ticket, snapshot: &Snapshot, hold: u64) {
-    match scans(snapshot) {
+    match scans(sim, ticket, snapshot) {
         Ok(scans) => read_scans(sim, ticket.clone(), scans, hold).await,
         Err(e) => sim.failed(open.pid, "snapshot", &e),
     }

@@ -2,9 +2,11 @@
 //! acknowledged is in the log, and every reader sees the same rows as a plain replay of it.
 
 use super::{
+    boot,
     device::{self, Device, Open},
+    feed,
     log::{Status, TABLES},
-    work,
+    reading, upload,
     world::{Event, GRACE, MINUTE, SECOND, Sim, Weather},
 };
 use futures_channel::oneshot;
@@ -32,6 +34,12 @@ pub struct Report {
     pub parked: u64,
     pub freed: u64,
     pub ghosts: u64,
+    pub alterations: u64,
+    pub drops: u64,
+    pub met_drop: u64,
+    pub uploads: u64,
+    pub changes: u64,
+    pub expired: u64,
     pub violation: Option<String>,
 }
 
@@ -55,6 +63,12 @@ impl Report {
         self.parked += other.parked;
         self.freed += other.freed;
         self.ghosts += other.ghosts;
+        self.alterations += other.alterations;
+        self.drops += other.drops;
+        self.met_drop += other.met_drop;
+        self.uploads += other.uploads;
+        self.changes += other.changes;
+        self.expired += other.expired;
     }
 }
 
@@ -63,7 +77,9 @@ impl fmt::Display for Report {
         write!(
             f,
             "{} seeds, {} commits ({} acknowledged) in {} records, {} views checked ({} skipped, {} of the \
-             past), {} transactions committed ({} conflicts), {} storage faults, {} crashes, {} sleeps, {} copied WALs, {} records freed by gc, {} ghosts, {} polls",
+             past), {} transactions committed ({} conflicts), {} storage faults, {} crashes, {} sleeps, {} copied WALs, {} records freed by gc, {} ghosts, {} alterations, \
+             {} dropped tables ({} commits met that), {} uploads in steps, {} changes followed ({} feeds \
+             expired), {} polls",
             self.seeds,
             self.commits,
             self.acked,
@@ -79,6 +95,12 @@ impl fmt::Display for Report {
             self.copies,
             self.freed,
             self.ghosts,
+            self.alterations,
+            self.drops,
+            self.met_drop,
+            self.uploads,
+            self.changes,
+            self.expired,
             self.polls
         )
     }
@@ -120,6 +142,7 @@ fn people(sim: &Sim) {
             suspend: rate(random, &[0, 20, 60, 100]),
             clock: rate(random, &[0, 20]),
             copy: rate(random, &[0, 0, 20]),
+            alter: rate(random, &[0, 0, 40, 100]),
         };
         // Where days go by, the engine's own gc frees records.
         let pauses = [
@@ -168,7 +191,7 @@ fn calmly<F: Future<Output = ()> + Send + 'static>(
     let (sender, mut done) = oneshot::channel::<()>();
     let here = sim.clone();
     // The task belongs to the process that it starts: it is spawned when that is there.
-    device::spawn_calmly(sim, device, move |open| async move {
+    boot::spawn_calmly(sim, device, move |open| async move {
         act(here, open).await;
         let _ = sender.send(());
     });
@@ -198,8 +221,8 @@ fn settle(sim: &Sim) {
                 device::stop(sim, pid, false);
             }
             calmly(sim, device, |sim, open| async move {
-                work::flush(&sim, &open).await;
-                work::refresh(&sim, &open).await;
+                upload::flush(&sim, &open).await;
+                reading::refresh(&sim, &open).await;
             });
             if !sim.world().devices[device].overdue {
                 break;
@@ -211,7 +234,8 @@ fn settle(sim: &Sim) {
         let lost = world.log.commits.iter().enumerate().find(|(id, c)| {
             let device = world.processes[c.pid].device;
             let certain = !world.devices[device].maybe_lost.contains(id);
-            c.local && c.status == Status::Acked && c.seq.is_none() && certain
+            let due = c.local && c.status == Status::Acked && c.seq.is_none();
+            due && certain && !world.log.is_dead(c)
         });
         lost.map(|(id, _)| id)
     };
@@ -243,14 +267,19 @@ fn everyone_agrees(sim: &Sim, devices: usize) {
                 ));
             }
             match device < 2 {
-                true => work::read_all(&sim, &open).await,
-                false => work::read(&sim, &open, 0).await,
+                true => reading::read_all(&sim, &open).await,
+                false => reading::read(&sim, &open, 0).await,
+            }
+            let follows = sim.world().devices[device].feed.is_some();
+            if follows {
+                feed::drain(&sim, &open).await;
             }
         });
     }
     let world = sim.world();
-    let rows: usize = (0..TABLES.len())
-        .map(|t| world.log.content(t, world.log.head).len())
+    let tables = (0..TABLES.len()).filter_map(|name| world.log.table(name, world.log.head));
+    let rows: usize = tables
+        .map(|(table, _)| world.log.content(table, world.log.head).len())
         .sum();
     drop(world);
     sim.note(format_args!("{rows} rows at the end"));

@@ -4,14 +4,19 @@
 use super::{
     device::{self, Open},
     log::{self, TABLES, Writes},
-    rows::{self, Content, KEYS, MARK},
+    reading::read_scans,
+    rows::{self, KEYS, MARK, Row},
+    shape::Shape,
     view::Ticket,
-    work::{Outcome, answered, read_scans, ticket},
-    world::{MINUTE, SECOND, Sim},
+    work::{Outcome, answered, some_row, ticket},
+    world::{MINUTE, SECOND, Sim, World},
 };
 use futures_util::future::join_all;
-use lakeshore::{Error, ErrorKind, Isolation, Transaction, TransactionOptions};
-use std::collections::{BTreeMap, BTreeSet};
+use lakeshore::{Error, ErrorKind, Isolation, Transaction, TransactionOptions, log::edit::TableId};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 /// Some transactions that run beside each other and are committed together.
 pub async fn run(sim: &Sim, open: &Open, n: u64) {
@@ -29,13 +34,13 @@ pub async fn run(sim: &Sim, open: &Open, n: u64) {
             seen.keys = keys.clone();
             seen.tables = tables;
         }
-        ready.push((transaction, seen, keys));
+        ready.push((transaction, ticket, seen, keys));
     }
     let mut calls = Vec::new();
-    for (transaction, seen, keys) in ready {
+    for (transaction, ticket, seen, keys) in ready {
         match sim.chance(50) {
             true => transaction.rollback(),
-            false => calls.extend(write(sim, open, transaction, seen, &keys)),
+            false => calls.extend(write(sim, open, transaction, &ticket, seen, &keys)),
         }
     }
     let mut reopen = false;
@@ -76,32 +81,43 @@ fn begin(sim: &Sim, open: &Open) -> Option<Running> {
     }
 }
 
-type Reads = (BTreeSet<(usize, i64)>, BTreeSet<usize>);
+type Reads = (BTreeSet<(TableId, i64)>, BTreeSet<TableId>);
+
+/// A table of the transaction's snapshot: its name, number and columns.
+type Seen = (&'static str, TableId, Arc<Shape>);
+
+/// One of the tables that the snapshot has.
+fn some_table(world: &mut World, ticket: &Ticket) -> Seen {
+    let name = world.random.below(TABLES.len());
+    let (name, found) = match world.table_of(ticket, name) {
+        Some(found) => (name, Some(found)),
+        None => (0, world.table_of(ticket, 0)),
+    };
+    let (id, shape) = found.expect("table a is never dropped");
+    (TABLES[name], id, shape)
+}
 
 /// Reads keys, and maybe a whole table; with a pause, and some again after it.
 async fn read(sim: &Sim, ticket: &Ticket, transaction: &Transaction) -> Result<Reads, Error> {
-    let (mut keys, mut tables) = (BTreeSet::new(), BTreeSet::new());
+    let (mut keys, mut tables) = (BTreeMap::new(), BTreeSet::new());
     for _ in 0..1 + sim.below(2) {
-        keys.insert((
-            sim.below(TABLES.len() as u64) as usize,
-            sim.below(KEYS as u64) as i64,
-        ));
+        let mut world = sim.world();
+        let (name, table, _) = some_table(&mut world, ticket);
+        let key = world.random.below(KEYS as usize) as i64;
+        keys.insert((table, key), name);
     }
     if sim.chance(150) {
-        let table = sim.below(TABLES.len() as u64) as usize;
+        let (name, table, _) = some_table(&mut sim.world(), ticket);
         tables.insert(table);
-        let scan = transaction.table(TABLES[table])?.scan();
+        let scan = transaction.table(name)?.scan();
         read_scans(sim, ticket.clone(), vec![(table, scan)], 0).await;
     }
     let twice = sim.chance(300);
     for again in 0..1 + u64::from(twice) {
-        for (table, key) in &keys {
-            let found = transaction
-                .table(TABLES[*table])?
-                .get(&rows::keys(&[*key]), None)
-                .await?;
-            let found = found.map(|batch| rows::unpack(&batch)[0].1);
-            sim.world().check_get(ticket, *table, *key, found);
+        for ((table, key), name) in &keys {
+            let table_of = transaction.table(name)?;
+            let found = table_of.get(&rows::keys(&[*key]), None).await?;
+            sim.world().check_get(ticket, *table, *key, found.as_ref());
         }
         if again == 0 {
             let most = *sim
@@ -111,7 +127,7 @@ async fn read(sim: &Sim, ticket: &Ticket, transaction: &Transaction) -> Result<R
             sim.pause(sim.below(most)).await;
         }
     }
-    Ok((keys, tables))
+    Ok((keys.into_keys().collect(), tables))
 }
 
 /// Writes one of the rows it read, or another, in one table or both, and commits; resolves with the answer.
@@ -119,33 +135,47 @@ fn write(
     sim: &Sim,
     open: &Open,
     transaction: Transaction,
+    ticket: &Ticket,
     mut seen: log::Transaction,
-    read: &BTreeSet<(usize, i64)>,
+    read: &BTreeSet<(TableId, i64)>,
 ) -> Option<impl Future<Output = Outcome> + Send + use<>> {
     let mut world = sim.world();
     let id = world.log.commits.len() as i64;
-    let mut writes: BTreeMap<usize, Writes> = BTreeMap::new();
-    let reads: Vec<(usize, i64)> = read.iter().copied().collect();
+    let tables: Vec<Seen> = (0..TABLES.len())
+        .filter_map(|name| {
+            let (id, shape) = world.table_of(ticket, name)?;
+            Some((TABLES[name], id, shape))
+        })
+        .collect();
+    let reads: Vec<(TableId, i64)> = read.iter().copied().collect();
+    let some_key = |world: &mut World| world.random.below(KEYS as usize) as i64;
     let first = match world.chance(600) {
         true => *world.random.pick(&reads),
-        false => (
-            world.random.below(2),
-            world.random.below(KEYS as usize) as i64,
-        ),
+        false => {
+            let table = world.random.pick(&tables).1;
+            (table, some_key(&mut world))
+        }
     };
     let mut targets = vec![first];
-    if world.chance(500) {
-        targets.push((1 - first.0, world.random.below(KEYS as usize) as i64));
+    if world.chance(500)
+        && let Some((_, other, _)) = tables.iter().find(|(_, table, _)| *table != first.0)
+    {
+        targets.push((*other, some_key(&mut world)));
     }
+    let (mut writes, mut parts) = (BTreeMap::new(), Vec::new());
     for (table, key) in targets {
-        let value = (!world.chance(200)).then_some(id);
-        writes.insert(table, vec![(key, value), (MARK + id, Some(id))]);
+        let (name, _, shape) = tables.iter().find(|t| t.1 == table)?;
+        let row = some_row(&mut world, shape, id);
+        let value = (!world.chance(200)).then_some(row);
+        let rows: Writes = vec![(key, value), (MARK + id, Some(row))];
+        parts.push((*name, shape.clone(), rows.clone()));
+        writes.insert(table, rows);
         seen.keys.insert((table, key));
     }
-    let number = world.register(open.pid, open.local, writes.clone());
+    let number = world.register(open.pid, open.local, writes);
     world.log.commits[number].transaction = Some(seen);
     drop(world);
-    if let Err(e) = put(&transaction, &writes) {
+    if let Err(e) = put(&transaction, &parts) {
         sim.world().refused(number);
         sim.failed(open.pid, "transaction", &e);
         return None;
@@ -154,19 +184,17 @@ fn write(
     Some(async move { (number, call.await) })
 }
 
-fn put(transaction: &Transaction, writes: &BTreeMap<usize, Writes>) -> Result<(), Error> {
-    for (table, writes) in writes {
-        let table = transaction.table(TABLES[*table])?;
-        let kept: Content = writes
-            .iter()
-            .filter_map(|(k, v)| Some((*k, (*v)?)))
+fn put(transaction: &Transaction, parts: &[(&str, Arc<Shape>, Writes)]) -> Result<(), Error> {
+    for (name, shape, writes) in parts {
+        let table = transaction.table(name)?;
+        let kept: Vec<(i64, Row)> = (writes.iter())
+            .filter_map(|(k, row)| Some((*k, (*row)?)))
             .collect();
-        let gone: Vec<i64> = writes
-            .iter()
-            .filter(|(_, v)| v.is_none())
+        let gone: Vec<i64> = (writes.iter())
+            .filter(|(_, row)| row.is_none())
             .map(|(k, _)| *k)
             .collect();
-        table.ingest(&[rows::batch(&kept.into_iter().collect::<Vec<_>>())])?;
+        table.ingest(&[rows::batch(shape, &kept)])?;
         if !gone.is_empty() {
             table.delete(&[rows::keys(&gone)])?;
         }

@@ -2,11 +2,14 @@
 //! that are pending there, in their order. What was seen is compared with that, whenever it was read.
 
 use super::{
-    log::{Status, TABLES},
-    rows::{Content, MARK},
+    log::Status,
+    rows::{self, Content, MARK, Row},
+    shape::Shape,
     world::{GRACE, Pid, World},
 };
-use lakeshore::{Error, ErrorKind};
+use arrow_array::RecordBatch;
+use lakeshore::{Error, ErrorKind, log::edit::TableId};
+use std::sync::Arc;
 
 /// More undecided deletions than this are not tried out.
 const MOST_UNDECIDED: usize = 6;
@@ -17,6 +20,8 @@ pub struct Ticket {
     pub pid: Pid,
     /// The position it says it is at.
     pub seq: u64,
+    /// The position whose catalog it reads by: the same, but for what is read as of an earlier time.
+    catalog: u64,
     /// Own commits that are not in the log up to `seq`; whether each has to be there.
     pending: Vec<(usize, bool)>,
     began: u64,
@@ -63,18 +68,48 @@ impl World {
         Ticket {
             pid,
             seq,
+            catalog: seq,
             pending,
             began: self.now,
             missing: self.processes[pid].missing,
         }
     }
 
+    /// The table of that name at a ticket's moment, and its columns.
+    pub fn table_of(&self, ticket: &Ticket, name: usize) -> Option<(TableId, Arc<Shape>)> {
+        self.log.table(name, ticket.catalog)
+    }
+
+    fn shape_of(&self, ticket: &Ticket, table: TableId) -> Arc<Shape> {
+        self.log.tables[&table].shape(ticket.catalog).clone()
+    }
+
+    /// The rows of a batch of all columns of a table; they must be those of the ticket's moment.
+    pub fn unpack(
+        &mut self,
+        ticket: &Ticket,
+        table: TableId,
+        batch: &RecordBatch,
+    ) -> Option<Vec<(i64, Row)>> {
+        match rows::unpack(&self.shape_of(ticket, table), batch) {
+            Ok(rows) => Some(rows),
+            Err(what) => {
+                let name = self.name(ticket.pid);
+                self.violation(format_args!(
+                    "{name} at {} reads table {table}: {what}",
+                    ticket.seq
+                ));
+                None
+            }
+        }
+    }
+
     /// Compares what was read, table by table, with what the ticket's moment had.
-    pub fn check_view(&mut self, ticket: &Ticket, got: &[Option<Content>]) {
+    pub fn check_view(&mut self, ticket: &Ticket, got: &[(TableId, Content)]) {
         self.report.views += 1;
         // A scan that met a missing file may have begun again on a newer state (PROTOCOL G4).
         let restarted = self.processes[ticket.pid].missing > ticket.missing;
-        if restarted || got.iter().all(Option::is_none) {
+        if restarted || got.is_empty() {
             return;
         }
         let undecided: Vec<usize> = (ticket.pending.iter())
@@ -112,21 +147,24 @@ impl World {
     fn difference(
         &self,
         ticket: &Ticket,
-        got: &[Option<Content>],
+        got: &[(TableId, Content)],
         there: &dyn Fn(&usize) -> Option<bool>,
     ) -> Option<String> {
-        for (table, got) in got.iter().enumerate() {
-            let Some(got) = got else { continue };
-            let mut expected = self.log.content(table, ticket.seq);
+        for (table, got) in got {
+            let mask = self.shape_of(ticket, *table).mask();
+            let mut expected = self.log.content(*table, ticket.seq);
+            for row in expected.values_mut() {
+                *row = row.only(mask);
+            }
             for (id, must) in &ticket.pending {
-                let Some(writes) = self.log.commits[*id].writes.get(&table) else {
+                let Some(writes) = self.log.commits[*id].writes.get(table) else {
                     continue;
                 };
                 let marked = || got.contains_key(&(MARK + *id as i64));
                 if *must || there(id).unwrap_or_else(marked) {
                     for (key, value) in writes {
                         match value {
-                            Some(value) => _ = expected.insert(*key, *value),
+                            Some(row) => _ = expected.insert(*key, row.only(mask)),
                             None => _ = expected.remove(key),
                         }
                     }
@@ -142,8 +180,8 @@ impl World {
                     .filter(|(k, v)| expected.get(k) != Some(v))
                     .collect();
                 return Some(format!(
-                    "table {} has {new:?} in place of {lost:?} (pending {:?})",
-                    TABLES[table], ticket.pending
+                    "table {table} has {new:?} in place of {lost:?} (pending {:?})",
+                    ticket.pending
                 ));
             }
         }
@@ -151,10 +189,24 @@ impl World {
     }
 
     /// Compares one row with what the ticket's moment had, where that is certain.
-    pub fn check_get(&mut self, ticket: &Ticket, table: usize, key: i64, got: Option<i64>) {
+    pub fn check_get(
+        &mut self,
+        ticket: &Ticket,
+        table: TableId,
+        key: i64,
+        got: Option<&RecordBatch>,
+    ) {
         if self.processes[ticket.pid].missing > ticket.missing {
             return;
         }
+        let got = match got {
+            None => None,
+            Some(batch) => match self.unpack(ticket, table, batch) {
+                Some(rows) if rows.len() == 1 && rows[0].0 == key => Some(rows[0].1),
+                Some(rows) => return self.violation(format_args!("get {key} gives {rows:?}")),
+                None => return,
+            },
+        };
         let mut expected = self.log.content(table, ticket.seq).get(&key).copied();
         for (id, must) in &ticket.pending {
             let writes = self.log.commits[*id].writes.get(&table);
@@ -165,21 +217,30 @@ impl World {
                 None => {}
             }
         }
+        let mask = self.shape_of(ticket, table).mask();
+        let expected = expected.map(|row| row.only(mask));
         if got != expected {
             let name = self.name(ticket.pid);
-            let (seq, table) = (ticket.seq, TABLES[table]);
-            let what = format!("{name} at {seq}: {table}[{key}] is {got:?}, not {expected:?}");
+            let seq = ticket.seq;
+            let what =
+                format!("{name} at {seq}: table {table}[{key}] is {got:?}, not {expected:?}");
             self.violation(what);
         }
     }
 
-    /// A read failed. `Expired` is for who is older than the grace time.
+    /// A read failed. `Expired` is for who is older than the grace time; or whose position is, where files went
+    /// with their table.
     pub fn read_failed(&mut self, ticket: &Ticket, error: &Error) {
         let age = self.now - ticket.began;
         let name = self.name(ticket.pid);
+        let mut tables = self.log.tables.values();
+        let gone = tables.any(|t| {
+            t.lives(ticket.catalog) && !t.lives(self.log.head) && t.gone + GRACE < self.now
+        });
         match error.kind() {
             ErrorKind::Unavailable | ErrorKind::Closed => {}
-            ErrorKind::Expired if age > GRACE => {}
+            ErrorKind::Expired if age > GRACE || gone => {}
+            ErrorKind::Invalid if gone && error.message().contains("dropped") => {}
             _ => self.violation(format_args!(
                 "{name} reads, {} s old: {error}",
                 age / 1_000_000

@@ -1,18 +1,20 @@
 //! What the user of a device does, and what has to be true of every answer.
 
 use super::{
+    alter,
     device::{self, Open},
-    gc,
-    log::{Status, TABLES, Writes},
-    past,
-    rows::{self, Content, KEYS, MARK},
-    transaction,
+    feed, gc,
+    log::{TABLES, Writes},
+    past, reading,
+    rows::{self, KEYS, MARK, Row},
+    shape::Shape,
+    transaction, upload,
     view::Ticket,
-    world::{Event, GRACE, MINUTE, SECOND, Sim},
+    world::{Event, GRACE, MINUTE, SECOND, Sim, World},
 };
 use futures_channel::oneshot;
 use futures_util::future::{Either, join_all, select};
-use lakeshore::{Committed, Error, ErrorKind, Scan, ScanBuilder};
+use lakeshore::{Committed, Error, ErrorKind};
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +22,9 @@ enum Act {
     Commit,
     Group,
     Flush,
+    Upload,
+    Alter,
+    Changes,
     Checkpoint,
     Refresh,
     Read,
@@ -67,32 +72,73 @@ fn next(sim: &Sim, open: &Open) -> Option<Act> {
     let device = world.processes[open.pid].device;
     let quota = &mut world.devices[device].quota;
     *quota = quota.checked_sub(1)?;
+    let rate = world.weather.alter;
     if world.devices[device].reader {
         return Some(*world.random.pick(&[
             Act::Refresh,
             Act::Read,
             Act::Hold,
             Act::Get,
+            Act::Changes,
             Act::Reopen,
         ]));
+    }
+    if world.chance(rate) {
+        return Some(Act::Alter);
     }
     Some(match world.random.below(100) {
         0..28 => Act::Commit,
         28..36 => Act::Group,
         36..47 => Act::Transaction,
         47..52 => Act::Transactions,
+        52..60 if open.local && world.chance(500) => Act::Upload,
         52..60 => Act::Flush,
         60..65 => Act::Checkpoint,
         65..73 => Act::Refresh,
         73..76 => Act::Read,
-        76..80 => Act::Hold,
-        80..83 => Act::Get,
+        76..79 => Act::Hold,
+        79..81 => Act::Get,
+        81..83 => Act::Changes,
         83..86 => Act::Snapshot,
         86..90 => Act::AsOf,
         90..92 => Act::Tag,
         92..97 => Act::Gc,
         _ => Act::Reopen,
     })
+}
+
+/// What some device does at a certain moment, so that rare things meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Errand {
+    Commit,
+    Checkpoint,
+    Gc,
+    LookBack,
+}
+
+/// Sends a device that runs.
+pub fn errand(sim: &Sim, errand: Errand) {
+    let open = {
+        let mut world = sim.world();
+        let able =
+            |d: &&device::Device| !d.reader && !(errand == Errand::Commit && d.wal.is_some());
+        let devices = world.devices.iter().filter(able);
+        let able: Vec<Open> = devices.filter_map(|d| d.open.clone()).collect();
+        match able.is_empty() || world.draining {
+            true => return,
+            false => world.random.pick(&able).clone(),
+        }
+    };
+    let (here, pid) = (sim.clone(), open.pid);
+    let task = async move {
+        match errand {
+            Errand::Commit => commits(&here, &open, 1).await,
+            Errand::Checkpoint => report(&here, &open, "checkpoint", open.db.checkpoint().await),
+            Errand::Gc => gc::early(&here, &open).await,
+            Errand::LookBack => feed::look_back(&here, &open).await,
+        }
+    };
+    sim.spawn(pid, Box::pin(task));
 }
 
 /// What may go wrong for a device while it does something.
@@ -155,15 +201,18 @@ async fn perform(sim: &Sim, open: &Open, act: Act) {
     match act {
         Act::Commit => commits(sim, open, 1).await,
         Act::Group => commits(sim, open, 2 + sim.below(3)).await,
-        Act::Flush => flush(sim, open).await,
+        Act::Flush => upload::flush(sim, open).await,
+        Act::Upload => upload::upload(sim, open).await,
+        Act::Alter => alter::run(sim, open).await,
+        Act::Changes => feed::look_back(sim, open).await,
         Act::Checkpoint => report(sim, open, "checkpoint", open.db.checkpoint().await),
-        Act::Refresh => refresh(sim, open).await,
-        Act::Read => read(sim, open, 0).await,
+        Act::Refresh => reading::refresh(sim, open).await,
+        Act::Read => reading::read(sim, open, 0).await,
         Act::Hold => {
             let most = *sim.world().random.pick(&[SECOND, MINUTE, GRACE, 3 * GRACE]);
-            read(sim, open, sim.below(most)).await;
+            reading::read(sim, open, sim.below(most)).await;
         }
-        Act::Get => get(sim, open).await,
+        Act::Get => reading::get(sim, open).await,
         Act::Gc => gc::run(sim, open).await,
         Act::Transaction => transaction::run(sim, open, 1).await,
         Act::Transactions => transaction::run(sim, open, 2 + sim.below(2)).await,
@@ -188,10 +237,10 @@ pub fn note_parked(sim: &Sim, open: &Open) {
     let parked = open.db.parked();
     let keys = parked
         .iter()
-        .flat_map(|entry| rows::of_ipc(&entry.ipc).unwrap_or_default());
+        .flat_map(|entry| rows::keys_of_ipc(&entry.ipc).unwrap_or_default());
     let ids: Vec<usize> = keys
-        .filter(|(key, _)| *key >= MARK)
-        .map(|(key, _)| (key - MARK) as usize)
+        .filter(|key| *key >= MARK)
+        .map(|key| (key - MARK) as usize)
         .collect();
     if !ids.is_empty() {
         let mut world = sim.world();
@@ -210,7 +259,7 @@ pub fn ticket(sim: &Sim, open: &Open) -> Ticket {
 
 /// Some commits, all called before any is waited for.
 async fn commits(sim: &Sim, open: &Open, n: u64) {
-    let calls: Vec<_> = (0..n).map(|_| commit(sim, open)).collect();
+    let calls: Vec<_> = (0..n).filter_map(|_| commit(sim, open)).collect();
     let mut reopen = false;
     for (id, outcome) in join_all(calls).await {
         reopen |= answered(sim, open, id, outcome);
@@ -222,13 +271,21 @@ async fn commits(sim: &Sim, open: &Open, n: u64) {
 
 pub type Outcome = (usize, Result<Committed, Error>);
 
+/// A row of a commit, with some of the added columns.
+pub fn some_row(world: &mut World, shape: &Shape, commit: i64) -> Row {
+    let columns = match shape.mask() {
+        0 => 0,
+        mask => mask & world.random.next(),
+    };
+    Row { commit, columns }
+}
+
 /// Calls now; resolves with the answer.
-fn commit(sim: &Sim, open: &Open) -> impl Future<Output = Outcome> + Send + use<> {
+fn commit(sim: &Sim, open: &Open) -> Option<impl Future<Output = Outcome> + Send + use<>> {
+    let table = sim.below(TABLES.len() as u64) as usize;
+    let table = open.table(sim, table).or_else(|| open.table(sim, 0))?;
     let mut world = sim.world();
-    let (table, id) = (
-        world.random.below(TABLES.len()),
-        world.log.commits.len() as i64,
-    );
+    let id = world.log.commits.len() as i64;
     let mut keys: Vec<i64> = (0..1 + world.random.below(3))
         .map(|_| world.random.below(KEYS as usize) as i64)
         .collect();
@@ -238,18 +295,22 @@ fn commit(sim: &Sim, open: &Open) -> impl Future<Output = Outcome> + Send + use<
     let delete = world.chance(220);
     let writes: Writes = keys
         .iter()
-        .map(|key| (*key, (!delete).then_some(id)))
+        .map(|key| {
+            let row = some_row(&mut world, &table.shape, id);
+            (*key, (!delete).then_some(row))
+        })
         .collect();
-    let id = world.register(open.pid, open.local, BTreeMap::from([(table, writes)]));
+    let rows: Vec<(i64, Row)> = writes
+        .iter()
+        .filter_map(|(k, r)| Some((*k, (*r)?)))
+        .collect();
+    let id = world.register(open.pid, open.local, BTreeMap::from([(table.id, writes)]));
     drop(world);
-    let table = &open.tables[table];
-    let call = if delete {
-        Either::Left(table.delete(&[rows::keys(&keys)]))
-    } else {
-        let rows: Vec<(i64, i64)> = keys.iter().map(|key| (*key, id as i64)).collect();
-        Either::Right(table.ingest(&[rows::batch(&rows)]))
+    let call = match delete {
+        true => Either::Left(table.table.delete(&[rows::keys(&keys)])),
+        false => Either::Right(table.table.ingest(&[rows::batch(&table.shape, &rows)])),
     };
-    async move { (id, call.await) }
+    Some(async move { (id, call.await) })
 }
 
 /// Whether the device has to be opened anew.
@@ -260,11 +321,14 @@ pub fn answered(sim: &Sim, open: &Open, id: usize, outcome: Result<Committed, Er
             if committed.uploaded == open.local {
                 world.violation(format_args!("#{id} is said to be uploaded: {committed:?}"));
             }
-            world.acked(id, committed.ts);
+            world.acked(id, &committed);
             return false;
         }
         Err(error) => error,
     };
+    if alter::met_drop(sim, id, &error) {
+        return false;
+    }
     sim.failed(open.pid, "commit", &error);
     let conflict = error.kind() == ErrorKind::Conflict;
     if conflict || (!open.local && error.kind() != ErrorKind::Unknown) {
@@ -272,139 +336,4 @@ pub fn answered(sim: &Sim, open: &Open, id: usize, outcome: Result<Committed, Er
     }
     // A WAL whose sync failed takes no more.
     open.local && !conflict && (error.kind() == ErrorKind::Unknown || sim.chance(300))
-}
-
-/// When it returns, all that was acknowledged before is in the log.
-pub async fn flush(sim: &Sim, open: &Open) {
-    let before: Vec<usize> = {
-        let world = sim.world();
-        let device = &world.devices[world.processes[open.pid].device];
-        let own = |pid, id| {
-            device
-                .sessions
-                .get(&pid)
-                .is_some_and(|until| until.is_none_or(|u| id < u))
-        };
-        (world.log.commits.iter().enumerate())
-            .filter(|(id, c)| c.local && c.status == Status::Acked && own(c.pid, *id))
-            .map(|(id, _)| id)
-            .filter(|id| !device.maybe_lost.contains(id))
-            .collect()
-    };
-    match open.db.flush().await {
-        Err(e) => sim.failed(open.pid, "flush", &e),
-        Ok(()) => {
-            note_parked(sim, open);
-            let mut world = sim.world();
-            let parked = &world.devices[world.processes[open.pid].device].maybe_lost;
-            let left = (before.iter())
-                .find(|id| world.log.commits[**id].seq.is_none() && !parked.contains(id))
-                .copied();
-            if let Some(id) = left {
-                world.violation(format_args!(
-                    "#{id} was acknowledged, and the flush left it behind"
-                ));
-            }
-        }
-    }
-}
-
-/// When it returns, the handle is at least where the log was before.
-pub async fn refresh(sim: &Sim, open: &Open) {
-    let head = sim.world().log.head;
-    match open.db.refresh().await {
-        Err(e) => sim.failed(open.pid, "refresh", &e),
-        Ok(_) => {
-            let at = open.db.stats().head;
-            if at < head {
-                let name = sim.world().name(open.pid);
-                sim.violation(format_args!(
-                    "{name} refreshed to {at}, the log was at {head}"
-                ));
-            }
-            read(sim, open, 0).await;
-        }
-    }
-}
-
-/// Reads some tables, as they are now; the rest of it `hold` later.
-pub async fn read(sim: &Sim, open: &Open, hold: u64) {
-    let all = sim.chance(350);
-    let only = sim.below(TABLES.len() as u64) as usize;
-    let tables = (0..TABLES.len()).filter(|table| all || *table == only);
-    read_tables(sim, open, &tables.collect::<Vec<_>>(), hold).await;
-}
-
-/// Reads all tables.
-pub async fn read_all(sim: &Sim, open: &Open) {
-    let tables: Vec<usize> = (0..TABLES.len()).collect();
-    read_tables(sim, open, &tables, 0).await;
-}
-
-async fn read_tables(sim: &Sim, open: &Open, tables: &[usize], hold: u64) {
-    let ticket = ticket(sim, open);
-    let scans = tables
-        .iter()
-        .map(|table| (*table, open.tables[*table].scan()));
-    read_scans(sim, ticket, scans.collect(), hold).await;
-}
-
-/// Reads what the scans describe, as it is now; the rest of it `hold` later.
-pub async fn read_scans(sim: &Sim, ticket: Ticket, from: Vec<(usize, ScanBuilder)>, hold: u64) {
-    let mut scans = Vec::new();
-    for (table, scan) in &from {
-        match scan.stream() {
-            Ok(scan) => scans.push((*table, scan, Content::new())),
-            Err(e) => return sim.world().read_failed(&ticket, &e),
-        }
-    }
-    if hold > 0 {
-        let (_, scan, rows) = &mut scans[0];
-        if !step(sim, &ticket, scan, rows).await.unwrap_or(true) {
-            return;
-        }
-        sim.pause(hold).await;
-    }
-    let mut got = vec![None; TABLES.len()];
-    for (table, mut scan, mut rows) in scans {
-        let whole = loop {
-            match step(sim, &ticket, &mut scan, &mut rows).await {
-                Some(true) => {}
-                Some(false) => break false,
-                None => break true,
-            }
-        };
-        got[table] = whole.then_some(rows);
-    }
-    sim.world().check_view(&ticket, &got);
-}
-
-/// The next batch: whether it came; nothing at the end.
-async fn step(sim: &Sim, ticket: &Ticket, scan: &mut Scan, rows: &mut Content) -> Option<bool> {
-    match scan.next().await {
-        Ok(None) => None,
-        Ok(Some(batch)) => {
-            rows.extend(rows::unpack(&batch));
-            Some(true)
-        }
-        Err(e) => {
-            sim.world().read_failed(ticket, &e);
-            Some(false)
-        }
-    }
-}
-
-async fn get(sim: &Sim, open: &Open) {
-    let ticket = ticket(sim, open);
-    let (table, key) = (
-        sim.below(TABLES.len() as u64) as usize,
-        sim.below(KEYS as u64) as i64,
-    );
-    match open.tables[table].get(&rows::keys(&[key]), None).await {
-        Err(e) => sim.world().read_failed(&ticket, &e),
-        Ok(found) => {
-            let found = found.map(|batch| rows::unpack(&batch)[0].1);
-            sim.world().check_get(&ticket, table, key, found);
-        }
-    }
 }

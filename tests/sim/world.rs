@@ -8,6 +8,7 @@ use super::{
     log::Log,
     run::Report,
     store::{Request, Store},
+    work::Errand,
 };
 use crate::support::random::Random;
 use futures_channel::oneshot;
@@ -59,6 +60,8 @@ pub enum Event {
     SetClock(Pid, i64),
     /// Somebody copies the WAL of a device and opens it elsewhere.
     CopyWal(usize),
+    /// Some device does something now.
+    Errand(Errand),
 }
 
 /// One opening of the database by one device.
@@ -82,6 +85,8 @@ pub struct Weather {
     pub suspend: usize,
     pub clock: usize,
     pub copy: usize,
+    /// How often a user alters a table.
+    pub alter: usize,
 }
 
 pub struct World {
