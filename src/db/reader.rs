@@ -126,8 +126,11 @@ impl Reader {
         match &self.view {
             View::Newest => self.inner.after_missing(seen, error).await,
             _ => {
-                // Only if a newer state does without the file; else a live one is missing.
-                self.inner.after_missing(seen, error).await?;
+                let newer = self.inner.after_missing(seen, error).await;
+                // Only if a newer state does without the file, or the table; else a live one is missing.
+                if self.inner.state().tables.contains_key(&seen.id) {
+                    newer?;
+                }
                 Err(Error::new(
                     ErrorKind::Expired,
                     "the snapshot is older than the grace time, and gc took what it reads: take a new one",
