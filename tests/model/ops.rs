@@ -225,7 +225,7 @@ fn transaction(random: &mut Random, ops: &mut Vec<Op>) {
     }
     match random.below(8) {
         0 => ops.push(Op::Rollback(slot)),
-        1 => ops.push(Op::Group(random.below(2), vec![key(random)], true)),
+        1..4 => ops.push(Op::Group(random.below(2), vec![key(random)], true)),
         _ => ops.push(Op::Commit(slot)),
     }
     if random.chance(0.5) {
