@@ -5,7 +5,10 @@
 mod support;
 
 use std::time::Duration;
-use support::contention::{Race, run};
+use support::{
+    contention::{Race, run},
+    far::Faults,
+};
 
 #[test]
 fn a_single_writer_takes_one_request_a_commit_and_never_waits() {
@@ -93,6 +96,44 @@ fn commits_go_on_when_clocks_stand_still_and_when_writers_come_and_go() {
         // A clock that stands still measures no pace, so luck decides: some may have to try again.
         assert!(outcome.errors.is_empty() || stopped, "seed {seed}");
         assert!(outcome.errors.iter().all(|e| e.starts_with("Unavailable")));
+    }
+}
+
+/// A request that was refused, or whose reply was lost, takes as long as its client's pauses: that says little of the
+/// next, and turns are reckoned by what a request takes (`MOST_SLOWER` in db/turn.rs).
+#[test]
+fn faults_do_not_make_a_writer_wait_for_many_seconds() {
+    for seed in 1..=4 {
+        let outcome = run(&Race {
+            latency: Duration::from_millis(10),
+            faults: Faults {
+                refused: 8,
+                lost: 8,
+            },
+            time: Duration::from_secs(60),
+            ..Race::of(8, seed)
+        });
+        let slowest = outcome.percentile(100);
+        println!(
+            "seed {seed}: {} commits, {:.1} a second, {:.2} requests a commit, {} faults; they took {:?}, {:?}, {:?}",
+            outcome.total(),
+            outcome.commits_a_second(),
+            outcome.requests_a_commit(),
+            outcome.faults,
+            outcome.percentile(50),
+            outcome.percentile(99),
+            slowest,
+        );
+        let (rate, most) = (outcome.commits_a_second(), outcome.percentile(99));
+        assert!(rate > 16.0, "seed {seed}: {rate:.1} commits a second");
+        assert!(most < Duration::from_secs(5), "seed {seed}: {most:?}");
+        assert!(
+            slowest < Duration::from_secs(10),
+            "seed {seed}: {slowest:?}"
+        );
+        // Five in a row, and the client gives up: the caller has to ask again.
+        let gave_up = outcome.errors.iter().all(|e| e.starts_with("Unavailable"));
+        assert!(gave_up && outcome.errors.len() < 3, "{:?}", outcome.errors);
     }
 }
 

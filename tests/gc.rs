@@ -6,7 +6,7 @@ mod support;
 
 use bytes::Bytes;
 use lakeshore::{
-    AsOf, Db, Env, Error, ErrorKind, GcOptions, GcReport, Options, Result,
+    AsOf, Db, Env, Error, ErrorKind, GcOptions, GcReport, Options, Result, TransactionOptions,
     env::{AppendFile, BoxFuture, LockGuard, ObjectMeta, ObjectWriter, PutOutcome, Storage},
     log::{
         edit::Edit,
@@ -499,6 +499,36 @@ async fn a_reader_older_than_the_grace_time_goes_on_or_is_told() {
     assert_eq!(gc(&db).await.files, 1);
     assert_eq!(engine::content(&fresh).await.unwrap(), model(5000, 5010));
     let error = held.collect().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Expired, "{error}");
+}
+
+/// PROTOCOL G4. The table was dropped, and so its files are nobody's: a snapshot that is too old says so,
+/// and not that the table has to be created again.
+#[tokio::test]
+async fn a_held_snapshot_of_a_table_that_was_dropped_expires_with_its_files() {
+    let world = Aging::new(Told::Clock);
+    let (_, db, table) = world.open(Options::default()).await;
+    ingest(&table, 0, 10).await;
+    db.flush().await.unwrap();
+    let (now, past) = (
+        db.snapshot().unwrap(),
+        db.snapshot_at(AsOf::Timestamp(i64::MAX)).await.unwrap(),
+    );
+    let transaction = db.begin(TransactionOptions::default()).unwrap();
+    assert!(db.drop_table("t").await.unwrap());
+    db.checkpoint().await.unwrap();
+    world.pass(61 * MINUTE);
+    assert_eq!(gc(&db).await.files, 1);
+    let key = engine::keys(&[3]);
+    for snapshot in [now, past] {
+        let table = snapshot.table("t").unwrap();
+        let error = engine::scanned(table.scan()).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Expired, "{error}");
+        let error = table.get(&key, None).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Expired, "{error}");
+    }
+    let table = transaction.table("t").unwrap();
+    let error = table.get(&key, None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Expired, "{error}");
 }
 

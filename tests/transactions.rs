@@ -334,6 +334,27 @@ async fn large_foreign_commits_are_looked_into() {
     );
 }
 
+/// Nobody can look into an sstable of a table that is gone: whoever read the table conflicts.
+#[tokio::test]
+async fn one_that_read_a_table_that_was_written_and_then_dropped_conflicts() {
+    let options = Options {
+        inline_commit_bytes: 64,
+        ..Options::default()
+    };
+    let db = open(&Memory::new(), None, options).await;
+    let tx = db.begin(SERIALIZABLE).unwrap();
+    assert_eq!(read_range(&tx, "a", 0, 100).await, 0);
+    put(&db, "a", 10..20, 1).await;
+    write(&tx, "b", &[1], 2);
+    assert!(db.drop_table("a").await.unwrap());
+    assert_eq!(kind(tx.commit().await), ErrorKind::Conflict);
+    assert_eq!(content(&db, "b").await, Model::new());
+    // One that read nothing of it does not.
+    let tx = db.begin(snapshot()).unwrap();
+    write(&tx, "b", &[1], 3);
+    tx.commit().await.unwrap();
+}
+
 /// PROTOCOL C4: records that were not seen, because the handle leapt to a checkpoint.
 #[tokio::test]
 async fn what_a_leap_passed_over_conflicts() {

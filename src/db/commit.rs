@@ -255,11 +255,18 @@ impl Inner {
         let state = self.state();
         for (member, table, file) in open {
             let footprint = group.get_mut(member).and_then(|p| p.footprint.as_mut());
-            let (Some(footprint), Some(table)) = (footprint, state.tables.get(&table)) else {
+            let Some(footprint) = footprint else {
                 continue;
             };
-            let ranges = footprint.ranges(table.id, &file);
-            let hit = (self.readers.any_key(table, &file, ranges).await).or_else(gone_is_a_hit)?;
+            let hit = match state.tables.get(&table) {
+                Some(table) => {
+                    let ranges = footprint.ranges(table.id, &file);
+                    let hit = self.readers.any_key(table, &file, ranges).await;
+                    hit.or_else(gone_is_a_hit)?
+                }
+                // Of a table that was dropped since nobody can tell, either.
+                None => true,
+            };
             footprint.files.insert(file.meta.id, hit);
         }
         Ok(())

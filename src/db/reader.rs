@@ -126,10 +126,10 @@ impl Reader {
         match &self.view {
             View::Newest => self.inner.after_missing(seen, error).await,
             _ => {
+                let newer = self.inner.after_missing(seen, error).await;
                 // Only if a newer state does without the file, or the table; else a live one is missing.
-                match self.inner.after_missing(seen, error).await {
-                    Err(error) if error.kind() != ErrorKind::Invalid => return Err(error),
-                    _ => {}
+                if self.inner.state().tables.contains_key(&seen.id) {
+                    newer?;
                 }
                 Err(Error::new(
                     ErrorKind::Expired,

@@ -2,7 +2,7 @@
 
 use super::{
     engine,
-    far::{Device, World},
+    far::{Device, Faults, World},
 };
 use lakeshore::{Db, Env, Options, Requests, platform::memory::Memory};
 use std::{
@@ -18,6 +18,8 @@ pub struct Race {
     /// How long a request takes, and how much longer or shorter (percent).
     pub latency: Duration,
     pub spread: u64,
+    /// What befalls requests, in percent.
+    pub faults: Faults,
     /// How long a writer thinks between two commits, at most.
     pub think: Duration,
     /// How long they go on.
@@ -35,6 +37,7 @@ impl Race {
             writers,
             latency: Duration::from_millis(20),
             spread: 20,
+            faults: Faults::default(),
             think: Duration::ZERO,
             time: Duration::from_secs(30),
             stopped: false,
@@ -60,6 +63,8 @@ pub struct Outcome {
     pub latencies: Vec<Duration>,
     /// Errors.
     pub errors: Vec<String>,
+    /// Requests that were refused, or answered in vain.
+    pub faults: u64,
     pub time: Duration,
 }
 
@@ -100,6 +105,7 @@ fn device(world: &Arc<World>, race: &Race, memory: &Memory) -> Env {
         memory: memory.clone(),
         latency: race.latency,
         spread: race.spread,
+        faults: race.faults,
         skew: world.below(2_000_000) as i64 - 1_000_000,
         stopped: race.stopped,
     });
@@ -169,6 +175,7 @@ async fn race_in(world: Arc<World>, race: Race) -> Outcome {
         outcome.checkpoints += now.put - before.put;
         assert_eq!((now.delete, now.retries), (0, 0));
     }
+    outcome.faults = world.faults();
     outcome.requests = outcome.puts + outcome.gets + outcome.lists;
     let env = device(&world, &race, &memory);
     let db = Db::open(env, Options::default()).await.unwrap();

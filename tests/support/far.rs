@@ -1,11 +1,11 @@
 //! Stores that are far away, in virtual time: an executor whose clock jumps to the next thing that is
-//! due, and a store whose requests take a while to arrive, take effect, and take a while to be answered.
-//! The same seed gives the same schedule, and a minute takes no longer than its work.
+//! due, and a store whose requests take a while to arrive, take effect, and take a while to be answered; or are
+//! refused, or answered in vain. The same seed gives the same schedule, and a minute takes no longer than its work.
 
 use super::random::Random;
 use bytes::Bytes;
 use lakeshore::{
-    Result,
+    Error, ErrorKind, Result,
     env::{
         AppendFile, BoxFuture, LockGuard, ObjectMeta, ObjectWriter, PutOutcome, Runtime, Storage,
     },
@@ -36,6 +36,7 @@ struct Inner {
     next: u64,
     spawned: Vec<BoxFuture<'static, ()>>,
     random: Random,
+    faults: u64,
 }
 
 struct Task {
@@ -66,6 +67,7 @@ impl World {
             next: 0,
             spawned: Vec::new(),
             random: Random::new(seed),
+            faults: 0,
         })))
     }
 
@@ -77,6 +79,18 @@ impl World {
     /// A number below `n`.
     pub fn below(&self, n: u64) -> u64 {
         self.0.lock().unwrap().random.below(n as usize) as u64
+    }
+
+    /// Whether something befalls, in so many percent of the cases.
+    fn befalls(&self, percent: u64) -> bool {
+        let befalls = percent > 0 && self.below(100) < percent;
+        self.0.lock().unwrap().faults += u64::from(befalls);
+        befalls
+    }
+
+    /// How many requests were refused, or answered in vain.
+    pub fn faults(&self) -> u64 {
+        self.0.lock().unwrap().faults
     }
 
     /// Runs `main`, and what was started beside it, until `main` is done.
@@ -177,6 +191,15 @@ fn poll<T>(future: Pin<&mut (impl Future<Output = T> + ?Sized)>, ready: &Arc<Rea
     future.poll(&mut Context::from_waker(&waker))
 }
 
+/// What befalls requests, in percent of them.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Faults {
+    /// 503, before the effect.
+    pub refused: u64,
+    /// The reply is lost, after the effect.
+    pub lost: u64,
+}
+
 /// One device: its view of the store, its clock and its dice.
 pub struct Device {
     pub world: Arc<World>,
@@ -185,11 +208,16 @@ pub struct Device {
     pub latency: Duration,
     /// How much longer or shorter, in percent.
     pub spread: u64,
+    /// What befalls its requests.
+    pub faults: Faults,
     /// What its wall clock is off by, in microseconds.
     pub skew: i64,
     /// The monotonic clock stands still, as in a Worker that awaits no I/O.
     pub stopped: bool,
 }
+
+/// How often a client tries again.
+const RETRIES: u32 = 4;
 
 impl fmt::Debug for Device {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -198,17 +226,42 @@ impl fmt::Debug for Device {
 }
 
 impl Device {
-    async fn far<T>(&self, effect: impl Future<Output = T>) -> T {
+    async fn way(&self) {
         let half = self.latency.as_micros() as u64 / 2;
-        let way = || {
-            let least = half * (100 - self.spread) / 100;
-            let more = self.world.below(2 * half * self.spread / 100 + 1);
-            self.world.sleep(Duration::from_micros(least + more))
-        };
-        way().await;
-        let done = effect.await;
-        way().await;
-        done
+        let least = half * (100 - self.spread) / 100;
+        let more = self.world.below(2 * half * self.spread / 100 + 1);
+        self.world.sleep(Duration::from_micros(least + more)).await;
+    }
+
+    /// A request as `platform/s3` makes it: one that was refused is made again after a pause, and one whose reply
+    /// was lost, too, unless that may do something `twice`.
+    async fn far<T, F>(&self, twice: bool, mut effect: impl FnMut() -> F) -> Result<T>
+    where
+        F: Future<Output = Result<T>>,
+    {
+        let mut failed = 0;
+        loop {
+            self.way().await;
+            let refused = self.world.befalls(self.faults.refused);
+            let done = match refused {
+                true => Err(Error::new(ErrorKind::Unavailable, "503")),
+                false => effect().await,
+            };
+            self.way().await;
+            let lost = !refused && self.world.befalls(self.faults.lost);
+            if !refused && !lost {
+                return done;
+            }
+            if failed == RETRIES || lost && twice {
+                return Err(Error::new(ErrorKind::Unavailable, "no reply"));
+            }
+            let first = if refused { 400 } else { 100 };
+            let most = Duration::from_millis(first << failed).as_micros() as u64;
+            failed += 1;
+            self.world
+                .sleep(Duration::from_micros(self.world.below(most)))
+                .await;
+        }
     }
 }
 
@@ -244,7 +297,7 @@ impl Storage for Device {
     }
 
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {
-        Box::pin(self.far(self.memory.get(key)))
+        Box::pin(self.far(false, move || self.memory.get(key)))
     }
 
     fn get_range<'a>(
@@ -252,7 +305,7 @@ impl Storage for Device {
         key: &'a str,
         range: Range<u64>,
     ) -> BoxFuture<'a, Result<Option<Bytes>>> {
-        Box::pin(self.far(self.memory.get_range(key, range)))
+        Box::pin(self.far(false, move || self.memory.get_range(key, range.clone())))
     }
 
     fn get_suffix<'a>(
@@ -260,19 +313,19 @@ impl Storage for Device {
         key: &'a str,
         length: u64,
     ) -> BoxFuture<'a, Result<Option<(Bytes, u64)>>> {
-        Box::pin(self.far(self.memory.get_suffix(key, length)))
+        Box::pin(self.far(false, move || self.memory.get_suffix(key, length)))
     }
 
     fn put<'a>(&'a self, key: &'a str, body: Bytes) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.far(self.memory.put(key, body)))
+        Box::pin(self.far(false, move || self.memory.put(key, body.clone())))
     }
 
     fn put_if_absent<'a>(&'a self, key: &'a str, body: Bytes) -> BoxFuture<'a, Result<PutOutcome>> {
-        Box::pin(self.far(self.memory.put_if_absent(key, body)))
+        Box::pin(self.far(true, move || self.memory.put_if_absent(key, body.clone())))
     }
 
     fn create<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>>> {
-        Box::pin(self.far(self.memory.create(key)))
+        Box::pin(self.far(false, move || self.memory.create(key)))
     }
 
     fn list<'a>(
@@ -280,18 +333,18 @@ impl Storage for Device {
         prefix: &'a str,
         start_after: Option<&'a str>,
     ) -> BoxFuture<'a, Result<Vec<ObjectMeta>>> {
-        Box::pin(self.far(self.memory.list(prefix, start_after)))
+        Box::pin(self.far(false, move || self.memory.list(prefix, start_after)))
     }
 
     fn delete<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<()>> {
-        Box::pin(self.far(self.memory.delete(key)))
+        Box::pin(self.far(false, move || self.memory.delete(key)))
     }
 
     fn append<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Box<dyn AppendFile>>> {
-        Box::pin(self.far(self.memory.append(key)))
+        Box::pin(self.far(false, move || self.memory.append(key)))
     }
 
     fn lock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn LockGuard>>> {
-        Box::pin(self.far(self.memory.lock(name)))
+        Box::pin(self.far(false, move || self.memory.lock(name)))
     }
 }
