@@ -3,7 +3,7 @@
 use super::{
     device::Open,
     feed::{Feed, Reading, seq_of},
-    log::{Fresh, TABLES},
+    log::{Fresh, TABLES, Writes},
     rows::{self, Row},
     world::World,
 };
@@ -114,11 +114,7 @@ impl World {
     }
 
     /// The table as the handle knows it, and what is said of it.
-    fn rows_of(
-        &self,
-        head: u64,
-        part: &TableChange,
-    ) -> Result<(TableId, Vec<(i64, Option<Row>)>), String> {
+    fn rows_of(&self, head: u64, part: &TableChange) -> Result<(TableId, Writes), String> {
         let name = TABLES.iter().position(|t| *t == part.table);
         let known = name.and_then(|name| self.log.table(name, head));
         let (id, shape) = known.ok_or_else(|| format!("it names table {:?}", part.table))?;

@@ -120,8 +120,10 @@ pub enum Errand {
 pub fn errand(sim: &Sim, errand: Errand) {
     let open = {
         let mut world = sim.world();
-        let able =
-            |d: &&device::Device| !d.reader && !(errand == Errand::Commit && d.wal.is_some());
+        let able = |d: &&device::Device| match errand {
+            Errand::Commit => !d.reader && d.wal.is_none(),
+            _ => !d.reader,
+        };
         let devices = world.devices.iter().filter(able);
         let able: Vec<Open> = devices.filter_map(|d| d.open.clone()).collect();
         match able.is_empty() || world.draining {
