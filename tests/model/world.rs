@@ -5,7 +5,7 @@ use crate::{
     history::{self, History, Rows, Write},
     ops::{Case, KEYS, Op, TABLES},
     past::Held,
-    read::{key_batch, of_batches, read},
+    read::{gather, key_batch, of_batches},
     support::{
         altering::Shape,
         cells::{self, Cell},
@@ -337,7 +337,9 @@ impl World {
     async fn check_table(&mut self, table: usize, place: usize) -> bool {
         self.settle().await;
         let expected = self.current(table);
-        let found = read(&self.table(table).scan(), place % 3 == 2).await;
+        let scan = self.table(table).scan();
+        let found = gather(&scan, place % 3 == 2).await;
+        let count = scan.count().await.unwrap();
         let key = (place as i64 + 7 * table as i64) % KEYS;
         let batch = key_batch(self.shape(table), &[key]);
         let got = self.table(table).get(&batch, None).await.unwrap();
@@ -346,6 +348,7 @@ impl World {
             return false;
         }
         assert_eq!(found.unwrap(), expected, "table {table} after {}", self.now);
+        assert_eq!(count, expected.len() as u64, "after {}", self.now);
         assert_eq!(
             got.as_ref(),
             expected.get(&key),
