@@ -336,7 +336,7 @@ impl World {
     /// False if a flush in the background met another's record meanwhile.
     async fn check_table(&mut self, table: usize, place: usize) -> bool {
         self.settle().await;
-        let expected = self.current(table);
+        let (number, expected) = (self.sees(), self.current(table));
         let scan = self.table(table).scan();
         let found = gather(&scan, place % 3 == 2).await;
         let count = scan.count().await.unwrap();
@@ -344,7 +344,8 @@ impl World {
         let batch = key_batch(self.shape(table), &[key]);
         let got = self.table(table).get(&batch, None).await.unwrap();
         let got = got.map(|batch| cells::rows(&batch).remove(0));
-        if self.local() && self.db.stats().head != self.observed {
+        let unseen = self.local() && self.db.stats().head != self.observed;
+        if unseen || self.sees() != number {
             return false;
         }
         assert_eq!(found.unwrap(), expected, "table {table} after {}", self.now);
