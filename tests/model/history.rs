@@ -96,6 +96,22 @@ impl History {
             .collect()
     }
 
+    /// Rows after more writes.
+    pub fn over<'a>(
+        mut rows: Rows,
+        writes: impl IntoIterator<Item = &'a Write>,
+        table: usize,
+        shape: &Shape,
+    ) -> Rows {
+        for write in writes.into_iter().filter(|w| w.table == table) {
+            match &write.values {
+                Some(values) => rows.insert(write.key, shape.view(values)),
+                None => rows.remove(&write.key),
+            };
+        }
+        rows
+    }
+
     /// Tables and keys that commits after `number` wrote.
     pub fn touched_after(&self, number: u64) -> impl Iterator<Item = (usize, i64)> {
         self.commits[number as usize..].iter().flatten().copied()

@@ -6,7 +6,8 @@
 #![allow(missing_docs, unreachable_pub)]
 
 // `ops` says what may happen, `history` is the model, `world` the engine and the model side by side; `alter`,
-// `past` and `transaction` are what it does, `read` what it looks with, `shrink` makes failures small, `found` keeps them.
+// `past`, `transaction` and `uploads` are what it does, `read` what it looks with; `shrink` makes failures small,
+// `found` keeps them.
 mod alter;
 mod found;
 mod history;
@@ -17,6 +18,7 @@ mod shrink;
 #[path = "../support/mod.rs"]
 mod support;
 mod transaction;
+mod uploads;
 mod world;
 
 use ops::{Case, KEYS, Op, Step};
@@ -74,6 +76,7 @@ fn cases_meet_all_that_they_are_there_for() {
         "conflicts by what was written",
         "files freed",
         "foreign commits",
+        "foreign commits beside a WAL",
         "looks at held snapshots",
         "reads beside own writes",
         "records freed",

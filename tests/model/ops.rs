@@ -19,7 +19,7 @@ pub enum Op {
     Delete(usize, Vec<i64>),
     /// Several commits under way at once, in this order; behind them, perhaps, those of all open transactions.
     Group(usize, Vec<i64>, bool),
-    /// Another handle writes rows (without a WAL only).
+    /// Another handle, without a WAL, writes rows.
     Foreign(usize, i64, i64),
     Alter(usize, Change),
     /// Drops a table and creates it again.

@@ -1,4 +1,4 @@
-//! The past: snapshots that are held, as of a time, tags, what went up when, and gc.
+//! The past: snapshots that are held, as of a time, tags, and gc.
 
 use crate::{
     history::Rows,
@@ -7,7 +7,7 @@ use crate::{
     support::{altering::Shape, cells},
     world::World,
 };
-use lakeshore::{AsOf, Db, ErrorKind, GcOptions, Snapshot, UploadOptions};
+use lakeshore::{AsOf, Db, ErrorKind, GcOptions, Snapshot};
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 const HOUR: i64 = 3_600_000_000;
@@ -29,89 +29,20 @@ impl World {
         self.stage.wall.load(SeqCst)
     }
 
-    /// Over a WAL, what the log says now: the records since the last look, and how many commits each has.
-    /// The newest has those that the device says are uploaded; those before it, as many as it shows.
-    pub async fn observe(&mut self) {
-        if !self.local() {
-            return;
-        }
-        let stats = self.db.stats();
-        let is_up = |c: &&lakeshore::Committed| self.db.is_uploaded(c);
-        let done = self.acknowledged.iter().take_while(is_up).count();
-        let more = self.acknowledged[done..].iter().filter(is_up).count();
-        assert_eq!(more, 0, "uploaded out of order, after {}", self.now);
-        let new = stats.head - self.observed;
-        if new == 0 {
-            return;
-        }
-        let versions = self.db.versions(new as usize + 8).await.unwrap();
-        let mut records: Vec<_> = (versions.iter())
-            .filter(|v| v.seq > self.observed && v.seq <= stats.head)
-            .collect();
-        records.reverse();
-        assert_eq!(records.len() as u64, new, "{}", self.now);
-        for record in records {
-            let before = self.history.log.last().map_or(0, |(_, number)| *number);
-            let number = match record.seq == stats.head {
-                true => done as u64,
-                false => self.shown(record.ts, before, done as u64).await,
-            };
-            if number > before {
-                self.count("uploads");
-            }
-            self.history.logged(record.ts, number);
-        }
-        self.observed = stats.head;
-    }
-
-    /// How many commits the log has as of `ts`: whole commits, of which it had `least`.
-    async fn shown(&self, ts: i64, least: u64, most: u64) -> u64 {
-        let snapshot = self.db.snapshot_at(AsOf::Timestamp(ts)).await.unwrap();
-        let mut found = Vec::new();
-        for name in TABLES {
-            found.push(
-                read(&snapshot.table(name).unwrap().scan(), false)
-                    .await
-                    .unwrap(),
-            );
-        }
-        let is = |number: &u64| (0..TABLES.len()).all(|t| found[t] == self.rows(t, *number));
-        let number = (least..=most).find(is);
-        number.unwrap_or_else(|| panic!("as of {ts}: {found:?} after {}", self.now))
-    }
-
-    pub async fn flush(&mut self) {
-        self.db.flush().await.unwrap();
-        let dropped = self.db.stats().dropped_rows;
-        let mut all = self.acknowledged.iter();
-        assert!(
-            dropped > 0 || all.all(|c| self.db.is_uploaded(c)),
-            "{}",
-            self.now
-        );
-    }
-
-    pub async fn upload(&mut self) {
-        let one = UploadOptions {
-            max_bytes: Some(0),
-            max_millis: None,
-        };
-        self.db.upload(one).await.unwrap();
-    }
-
     /// Holds what this handle sees.
-    pub fn hold(&mut self) {
+    pub async fn hold(&mut self) {
+        self.settle().await;
         let snapshot = self.db.snapshot().unwrap();
-        let number = self.sees();
-        self.keep(snapshot, number);
+        let rows = [0, 1].map(|t| self.current(t));
+        self.keep(snapshot, rows);
         self.count("snapshots of now");
     }
 
-    fn keep(&mut self, snapshot: Snapshot, number: u64) {
-        let table = |t: usize| (self.shape(t).clone(), self.rows(t, number));
+    fn keep(&mut self, snapshot: Snapshot, rows: [Rows; 2]) {
+        let shapes = [0, 1].map(|t| self.shape(t).clone());
         self.held.push(Held {
             snapshot,
-            tables: (0..TABLES.len()).map(table).collect(),
+            tables: shapes.into_iter().zip(rows).collect(),
             at: self.clock(),
             may_expire: false,
         });
@@ -181,7 +112,8 @@ impl World {
         assert!(right, "{got} for {ts}, head {head}, after {}", self.now);
         // A flush in the background may have been quicker than the look at the log.
         self.observe().await;
-        self.keep(snapshot, self.history.at(got));
+        let number = self.history.at(got);
+        self.keep(snapshot, [0, 1].map(|t| self.rows(t, number)));
         self.check_held(self.held.len() - 1).await;
         self.count("as of a time");
     }
@@ -197,7 +129,8 @@ impl World {
             self.now
         );
         self.observe().await;
-        self.keep(snapshot, self.history.at(got));
+        let number = self.history.at(got);
+        self.keep(snapshot, [0, 1].map(|t| self.rows(t, number)));
         self.check_held(self.held.len() - 1).await;
         self.count("beyond the head");
     }
@@ -225,8 +158,8 @@ impl World {
             Some(at) => assert_eq!(got, at, "{}", self.now),
             // It has all that there is, also what others wrote and what was pending.
             None => (0..TABLES.len()).for_each(|t| {
-                let (then, now) = (self.history.at(got), self.history.last());
-                assert_eq!(self.rows(t, then), self.rows(t, now), "{}", self.now);
+                let then = self.rows(t, self.history.at(got));
+                assert_eq!(then, self.current(t), "{}", self.now);
             }),
         }
         self.tags.insert(tag, got);

@@ -18,12 +18,17 @@ pub fn key_batch(shape: &Shape, keys: &[i64]) -> RecordBatch {
     cells::batch(&shape.key_fields(), &rows)
 }
 
-/// All that a scan gives, which must be in order, and as many as it counts.
+/// All that a scan gives, which must be in order, and as many as it counts: of what does not change.
 pub async fn read(scan: &ScanBuilder, reverse: bool) -> lakeshore::Result<Rows> {
-    let batches = scan.clone().reverse(reverse).stream()?.collect().await?;
-    let rows = of_batches(&batches, reverse);
+    let rows = gather(scan, reverse).await?;
     assert_eq!(scan.count().await?, rows.len() as u64);
     Ok(rows)
+}
+
+/// All that a scan gives, which must be in order.
+pub async fn gather(scan: &ScanBuilder, reverse: bool) -> lakeshore::Result<Rows> {
+    let batches = scan.clone().reverse(reverse).stream()?.collect().await?;
+    Ok(of_batches(&batches, reverse))
 }
 
 /// Rows by key, which is the first column of every schema here.

@@ -3,7 +3,7 @@
 //! what it read (PROTOCOL C1, C4, W5).
 
 use crate::{
-    history::{self, Rows, Write},
+    history::{self, History, Rows, Write},
     ops::{Step, TABLES},
     read::{key_batch, read},
     support::{
@@ -18,10 +18,10 @@ use std::{collections::BTreeSet, ops::Bound};
 pub struct Open {
     transaction: Transaction,
     serializable: bool,
-    /// The last commit that it sees.
+    /// The last commit that it sees: over a WAL, of the device.
     since: u64,
-    /// Its tables, and their schemas when it began.
-    tables: [(usize, Shape); 2],
+    /// Its tables, their schemas when it began, and what they had.
+    tables: [(usize, Shape, Rows); 2],
     writes: Vec<Write>,
     /// What it read: table and keys, from, up to but not.
     reads: BTreeSet<(usize, i64, i64)>,
@@ -48,6 +48,12 @@ impl Open {
         (ended, self.transaction.commit())
     }
 
+    /// Its snapshot with its own writes, as the schema shows it that it began with.
+    fn seen(&self, table: usize) -> Rows {
+        let (place, shape, rows) = &self.tables[table];
+        History::over(rows.clone(), &self.writes, *place, shape)
+    }
+
     fn own(&self, table: usize) -> impl Iterator<Item = &Write> {
         let place = self.tables[table].0;
         self.writes.iter().filter(move |w| w.table == place)
@@ -68,7 +74,7 @@ impl Ended {
 }
 
 impl World {
-    pub fn begin(&mut self, slot: usize, serializable: bool) {
+    pub async fn begin(&mut self, slot: usize, serializable: bool) {
         let isolation = match serializable {
             true => Isolation::Serializable,
             false => Isolation::Snapshot,
@@ -77,29 +83,20 @@ impl World {
             isolation,
             ..TransactionOptions::default()
         };
-        let tables = [0, 1].map(|t| (self.names[t], self.shape(t).clone()));
+        self.settle().await;
+        let tables = [0, 1].map(|t| (self.names[t], self.shape(t).clone(), self.current(t)));
         self.open[slot] = Some(Open {
             transaction: self.db.begin(options).unwrap(),
             serializable,
-            since: self.sees(),
+            since: match self.local() {
+                true => self.own.len() as u64,
+                false => self.sees(),
+            },
             tables,
             writes: Vec::new(),
             reads: BTreeSet::new(),
             may_expire: false,
         });
-    }
-
-    /// Its snapshot with its own writes, as the schema shows it that it began with.
-    fn seen(&self, open: &Open, table: usize) -> Rows {
-        let (place, shape) = &open.tables[table];
-        let mut rows = self.history.rows(*place, open.since, shape);
-        for write in open.own(table) {
-            match &write.values {
-                Some(values) => rows.insert(write.key, shape.view(values)),
-                None => rows.remove(&write.key),
-            };
-        }
-        rows
     }
 
     pub async fn within(&mut self, slot: usize, step: &Step, mark: i64) {
@@ -111,7 +108,7 @@ impl World {
         | Step::Get(t, _)
         | Step::Range(t, ..)
         | Step::All(t)) = *step;
-        let (place, shape) = open.tables[t].clone();
+        let (place, shape, _) = open.tables[t].clone();
         let table = open.transaction.table(TABLES[t]).unwrap();
         let range = match *step {
             Step::Put(_, key) => {
@@ -165,7 +162,7 @@ impl World {
             }
             found => found.unwrap(),
         };
-        let mut expected = self.seen(&open, t);
+        let mut expected = open.seen(t);
         expected.retain(|key, _| (from..to).contains(key));
         assert_eq!(found, expected, "within {slot}: {}", self.now);
         if open.own(t).next().is_some() {
@@ -203,8 +200,12 @@ impl World {
             self.count("transactions of a dropped table");
             return;
         }
-        let conflict =
-            (self.history.touched_after(ended.since)).find(|touched| ended.depends_on(*touched));
+        let depends = |touched: &(usize, i64)| ended.depends_on(*touched);
+        let conflict = match self.local() {
+            // Against others the last to upload wins (PROTOCOL W5).
+            true => (self.own[ended.since as usize..].iter().flatten().copied()).find(depends),
+            false => self.history.touched_after(ended.since).find(depends),
+        };
         let by_reads = conflict.is_some_and(|(table, key)| {
             ended
                 .writes

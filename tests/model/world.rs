@@ -5,7 +5,7 @@ use crate::{
     history::{self, History, Rows, Write},
     ops::{Case, KEYS, Op, TABLES},
     past::Held,
-    read::{key_batch, of_batches, read},
+    read::{gather, key_batch, of_batches},
     support::{
         altering::Shape,
         cells::{self, Cell},
@@ -32,8 +32,13 @@ pub struct World {
     pub history: History,
     /// The table of each name, by place in the history.
     pub names: [usize; 2],
-    /// Over a WAL, all commits.
+    /// Over a WAL, all commits of the device, and what each wrote: table and key.
     pub acknowledged: Vec<Committed>,
+    pub own: Vec<Vec<(usize, i64)>>,
+    /// Those that were not in the log yet when it was last looked at: the last so many.
+    pub pending: Vec<Vec<Write>>,
+    /// Over a WAL, records of the other handle that the device may not know, by timestamp.
+    pub foreign: BTreeMap<i64, Vec<Write>>,
     /// Over a WAL, the log's head when it was last looked at.
     pub observed: u64,
     pub held: Vec<Held>,
@@ -91,6 +96,9 @@ impl World {
             names: [history.create(), history.create()],
             history,
             acknowledged: Vec::new(),
+            own: Vec::new(),
+            pending: Vec::new(),
+            foreign: BTreeMap::new(),
             observed: 0,
             held: Vec::new(),
             stream: None,
@@ -119,7 +127,7 @@ impl World {
         &self.history.tables[self.names[table]].shape
     }
 
-    /// The last commit that the device sees: over a WAL, its own last one; else that of its head.
+    /// The last commit of the log that the device sees.
     pub fn sees(&self) -> u64 {
         match self.local() {
             true => self.history.last(),
@@ -127,7 +135,19 @@ impl World {
         }
     }
 
-    /// What a table of the device should show.
+    /// What a table of the device should show now: over a WAL, the log and then what is pending (W2).
+    pub fn current(&self, table: usize) -> Rows {
+        self.with_pending(table, self.sees(), self.pending.len())
+    }
+
+    /// The same after commit `number` and so many of those that are pending.
+    pub fn with_pending(&self, table: usize, number: u64, pending: usize) -> Rows {
+        let writes = self.pending[..pending].iter().flatten();
+        let (place, shape) = (self.names[table], self.shape(table));
+        History::over(self.rows(table, number), writes, place, shape)
+    }
+
+    /// What a table should show as of then.
     pub fn rows(&self, table: usize, number: u64) -> Rows {
         self.history
             .rows(self.names[table], number, self.shape(table))
@@ -155,12 +175,16 @@ impl World {
 
     /// After an acknowledged commit.
     pub fn acknowledge(&mut self, committed: Committed, writes: Vec<Write>) {
-        let number = self.history.commit(writes);
         assert_eq!(committed.uploaded, !self.local(), "{}", self.now);
-        match self.local() {
-            true => self.acknowledged.push(committed),
-            false => self.history.logged(committed.ts, number),
+        if self.local() {
+            self.acknowledged.push(committed);
+            let touched = writes.iter().map(|write| (write.table, write.key));
+            self.own.push(touched.collect());
+            self.pending.push(writes);
+            return;
         }
+        let number = self.history.commit(writes);
+        self.history.logged(committed.ts, number);
     }
 
     async fn ingest(&mut self, table: usize, rows: Vec<(i64, i64)>) {
@@ -200,17 +224,18 @@ impl World {
             Op::Refresh => drop(self.db.refresh().await.unwrap()),
             Op::Age(hours) => self.age(*hours),
             Op::Gc => self.gc().await,
-            Op::Hold => self.hold(),
+            Op::Hold => self.hold().await,
             Op::AsOf(back, beside) => self.as_of(*back, *beside).await,
             Op::Beyond => self.beyond().await,
             Op::Tag(tag, back) => self.tag(*tag, *back).await,
             Op::AsOfTag(tag) => self.as_of_tag(*tag).await,
             Op::Untag(tag) => self.untag(*tag).await,
             Op::Stream(table) => {
+                self.settle().await;
                 let scan = self.table(*table).scan().stream().unwrap();
-                self.stream = Some((scan, self.rows(*table, self.sees())));
+                self.stream = Some((scan, self.current(*table)));
             }
-            Op::Begin(slot, serializable) => self.begin(*slot, *serializable),
+            Op::Begin(slot, serializable) => self.begin(*slot, *serializable).await,
             Op::Within(slot, step) => self.within(*slot, step, mark).await,
             Op::Commit(slot) => self.commit(*slot).await,
             Op::Rollback(slot) => self.rollback(*slot),
@@ -269,9 +294,6 @@ impl World {
     }
 
     async fn foreign(&mut self, table: usize, from: i64, n: i64) {
-        if self.local() {
-            return;
-        }
         if self.other.is_none() {
             let options = Options {
                 detached_tasks: false,
@@ -285,7 +307,10 @@ impl World {
         let (batch, writes) = self.batch(table, rows);
         let table = other.table(TABLES[table]).unwrap();
         let committed = table.ingest(&[batch]).await.unwrap();
-        self.acknowledge(committed, writes);
+        match self.local() {
+            true => drop(self.foreign.insert(committed.ts, writes)),
+            false => self.acknowledge(committed, writes),
+        }
         self.count("foreign commits");
     }
 
@@ -298,29 +323,40 @@ impl World {
     }
 
     async fn check(&mut self, place: usize) {
-        self.observe().await;
-        let number = self.sees();
         for table in 0..TABLES.len() {
-            let scan = self.table(table).scan();
-            let expected = self.rows(table, number);
-            let found = read(&scan, place % 3 == 2).await.unwrap();
-            assert_eq!(found, expected, "table {table} after {}", self.now);
-            let key = (place as i64 + 7 * table as i64) % KEYS;
-            let batch = key_batch(self.shape(table), &[key]);
-            let found = self.table(table).get(&batch, None).await.unwrap();
-            let found = found.map(|batch| cells::rows(&batch).remove(0));
-            assert_eq!(
-                found.as_ref(),
-                expected.get(&key),
-                "get {key} of {table} after {}",
-                self.now
-            );
+            while !self.check_table(table, place).await {}
         }
         let error = self.db.stats().maintenance_error;
         assert_eq!(error, None, "{}", self.now);
         if !self.held.is_empty() {
             self.check_held(place % self.held.len()).await;
         }
+    }
+
+    /// False if a flush in the background met another's record meanwhile.
+    async fn check_table(&mut self, table: usize, place: usize) -> bool {
+        self.settle().await;
+        let (number, expected) = (self.sees(), self.current(table));
+        let scan = self.table(table).scan();
+        let found = gather(&scan, place % 3 == 2).await;
+        let count = scan.count().await.unwrap();
+        let key = (place as i64 + 7 * table as i64) % KEYS;
+        let batch = key_batch(self.shape(table), &[key]);
+        let got = self.table(table).get(&batch, None).await.unwrap();
+        let got = got.map(|batch| cells::rows(&batch).remove(0));
+        let unseen = self.local() && self.db.stats().head != self.observed;
+        if unseen || self.sees() != number {
+            return false;
+        }
+        assert_eq!(found.unwrap(), expected, "table {table} after {}", self.now);
+        assert_eq!(count, expected.len() as u64, "after {}", self.now);
+        assert_eq!(
+            got.as_ref(),
+            expected.get(&key),
+            "get {key} of {table} after {}",
+            self.now
+        );
+        true
     }
 
     /// A handle that was not there before: another reader.
