@@ -137,7 +137,7 @@ fn people(sim: &Sim) {
         let rate = |random: &mut crate::support::random::Random, most: &[usize]| *random.pick(most);
         let weather = Weather {
             lost: rate(random, &[0, 20, 60, 60, 150]),
-            wal: rate(random, &[0, 0, 5, 20]),
+            wal: rate(random, &[0, 5, 20, 40]),
             crash: rate(random, &[0, 20, 50]),
             suspend: rate(random, &[0, 20, 60, 100]),
             clock: rate(random, &[0, 20]),
