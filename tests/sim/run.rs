@@ -116,7 +116,7 @@ pub fn run(seed: u64, trace: bool) -> Report {
     };
     sim.run_until(work_left);
     calm(&sim);
-    let end = sim.world().now + 8 * GRACE;
+    let end = sim.world().now + 16 * GRACE;
     sim.run_until(|sim| sim.world().now > end);
     settle(&sim);
     // Handles refer to the world, and the world to them.
