@@ -128,11 +128,17 @@ export const mutants = [
         "if found.record.prev == version.head.digest {",
         `if found.record.prev == version.head.digest || ${on("no chain")} {`,
       ],
+    ],
+  },
+  {
+    name: "a feed trusts its slots",
+    rule: "F1",
+    patches: [
       [
         "db/changes.rs",
         "Some(found) if chained && found.record.prev == self.cursor.digest => {",
         `Some(found)
-                if (chained && found.record.prev == self.cursor.digest) || ${on("no chain")} =>
+                if (chained && found.record.prev == self.cursor.digest) || ${on("a feed trusts its slots")} =>
             {`,
       ],
     ],

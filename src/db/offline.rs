@@ -145,7 +145,9 @@ impl Inner {
                 .is_some_and(|upload| frame <= upload.done)
         };
         self.change(|current| {
-            if current.offline.take().is_some() {
+            // Another call may have connected meanwhile, and have seen less.
+            let first = current.offline.take().is_some();
+            if first || version.head.seq > current.state.version.head.seq {
                 let next = current.state.jumped(version, inline);
                 current.state = Arc::new(next.without_pending(&is_done));
                 current.tail = loaded.tail;

@@ -226,3 +226,40 @@ async fn a_wal_is_never_uploaded_into_another_database_or_an_older_copy() {
         assert!(engine::get(&table, 20).await.unwrap().is_some());
     }
 }
+
+/// Found by the simulation: two calls met the store again at once, the one that had seen less was first, and what
+/// the other had seen was thrown away, though it said that it had refreshed.
+#[tokio::test]
+async fn a_refresh_beside_another_that_connects_sees_what_was_there_when_it_was_called() {
+    let mut world = World::new();
+    let (device, other) = (world.device(), world.device());
+    let (db, table) = device.open().await;
+    ingest(&table, 0, 5, 1).await;
+    db.flush().await.unwrap();
+    db.close().await.unwrap();
+    let (foreign, rows) = other.open().await;
+    ingest(&rows, 10, 15, 2).await;
+    foreign.flush().await.unwrap();
+    device.cut(true);
+    let (db, table) = device.open().await;
+    assert!(!db.stats().online);
+    device.cut(false);
+    device.stage.hold.close("log/");
+    let refresh = |db: &Db| {
+        let db = db.clone();
+        tokio::spawn(async move { db.refresh().await.map(drop) })
+    };
+    let first = refresh(&db);
+    settle().await;
+    ingest(&rows, 20, 25, 2).await;
+    foreign.flush().await.unwrap();
+    let second = refresh(&db);
+    settle().await;
+    device.stage.hold.open();
+    for call in [first, second] {
+        call.await.unwrap().unwrap();
+    }
+    assert_eq!(db.stats().head, foreign.stats().head);
+    let expected = model(&[(0, 5, 1), (10, 15, 2), (20, 25, 2)]);
+    assert_eq!(engine::content(&table).await.unwrap(), expected);
+}

@@ -116,7 +116,7 @@ pub fn run(seed: u64, trace: bool) -> Report {
     };
     sim.run_until(work_left);
     calm(&sim);
-    let end = sim.world().now + 8 * GRACE;
+    let end = sim.world().now + 16 * GRACE;
     sim.run_until(|sim| sim.world().now > end);
     settle(&sim);
     // Handles refer to the world, and the world to them.
@@ -137,7 +137,7 @@ fn people(sim: &Sim) {
         let rate = |random: &mut crate::support::random::Random, most: &[usize]| *random.pick(most);
         let weather = Weather {
             lost: rate(random, &[0, 20, 60, 60, 150]),
-            wal: rate(random, &[0, 0, 5, 20]),
+            wal: rate(random, &[0, 5, 20, 40]),
             crash: rate(random, &[0, 20, 50]),
             suspend: rate(random, &[0, 20, 60, 100]),
             clock: rate(random, &[0, 20]),

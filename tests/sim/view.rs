@@ -150,7 +150,8 @@ impl World {
         got: &[(TableId, Content)],
         there: &dyn Fn(&usize) -> Option<bool>,
     ) -> Option<String> {
-        for (table, got) in got {
+        let all = got;
+        for (table, got) in all {
             let mask = self.shape_of(ticket, *table).mask();
             let mut expected = self.log.content(*table, ticket.seq);
             for row in expected.values_mut() {
@@ -160,7 +161,11 @@ impl World {
                 let Some(writes) = self.log.commits[*id].writes.get(table) else {
                     continue;
                 };
-                let marked = || got.contains_key(&(MARK + *id as i64));
+                // In one table, in all: it is atomic.
+                let marked = || {
+                    all.iter()
+                        .any(|(_, rows)| rows.contains_key(&(MARK + *id as i64)))
+                };
                 if *must || there(id).unwrap_or_else(marked) {
                     for (key, value) in writes {
                         match value {

@@ -42,7 +42,7 @@ impl SimWal {
         if world.chance(rate) {
             let when = *world
                 .random
-                .pick(&[When::Before, When::Within, When::After]);
+                .pick(&[When::Before, When::Within, When::Within, When::After]);
             self.inner.fail_at(self.inner.operations(), when);
             let name = world.name(self.pid);
             world.note(format_args!("{name}  wal {what} breaks off {when:?}"));
