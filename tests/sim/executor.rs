@@ -151,9 +151,9 @@ impl Sim {
 
     /// A task vanishes as in a Worker whose client is gone: never polled again, and not dropped either.
     pub fn vanish(&self, id: TaskId) {
-        if let Some(task) = self.world().tasks.remove(&id) {
-            std::mem::forget(task);
-        }
+        let mut world = self.world();
+        let task = world.tasks.remove(&id);
+        world.vanished.extend(task);
     }
 
     /// A task is dropped, as by a caller that stops waiting.

@@ -288,13 +288,14 @@ fn everyone_agrees(sim: &Sim, devices: usize) {
 }
 
 fn take_down(sim: &Sim) {
-    let (tasks, open, events) = {
+    let gone = {
         let mut world = sim.world();
         let open: Vec<_> = world.devices.iter_mut().map(|d| d.open.take()).collect();
         let tasks = std::mem::take(&mut world.tasks);
+        let vanished = std::mem::take(&mut world.vanished);
         let events = std::mem::take(&mut world.events);
         world.processes.iter_mut().for_each(|p| p.alive = false);
-        (tasks, open, events)
+        (tasks, vanished, open, events)
     };
-    drop((tasks, open, events));
+    drop(gone);
 }

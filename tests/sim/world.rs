@@ -100,6 +100,8 @@ pub struct World {
     pub calm: bool,
     pub ready: Vec<TaskId>,
     pub tasks: BTreeMap<TaskId, Task>,
+    /// Never polled again, and not dropped before the run ends.
+    pub vanished: Vec<Task>,
     pub events: BTreeMap<(u64, u64), Event>,
     pub next: u64,
     pub processes: Vec<Process>,
@@ -135,6 +137,7 @@ impl Sim {
             calm: false,
             ready: Vec::new(),
             tasks: BTreeMap::new(),
+            vanished: Vec::new(),
             events: BTreeMap::new(),
             next: 0,
             processes: Vec::new(),
