@@ -349,6 +349,13 @@ async fn one_that_read_a_table_that_was_written_and_then_dropped_conflicts() {
     assert!(db.drop_table("a").await.unwrap());
     assert_eq!(kind(tx.commit().await), ErrorKind::Conflict);
     assert_eq!(content(&db, "b").await, Model::new());
+    // Nor does it matter whether anything was written to it.
+    engine::table(&db, "c").await;
+    let tx = db.begin(SERIALIZABLE).unwrap();
+    assert_eq!(read_range(&tx, "c", 0, 100).await, 0);
+    write(&tx, "b", &[1], 2);
+    assert!(db.drop_table("c").await.unwrap());
+    assert_eq!(kind(tx.commit().await), ErrorKind::Conflict);
     // One that read nothing of it does not.
     let tx = db.begin(snapshot()).unwrap();
     write(&tx, "b", &[1], 3);

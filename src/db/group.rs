@@ -168,7 +168,7 @@ pub(super) fn decide(group: &[Prepared], state: &State) -> Decided {
     let mut earlier: Vec<(TableId, Touched)> = Vec::new();
     let transactions = group.iter().any(|p| p.footprint.is_some());
     for (member, prepared) in group.iter().enumerate() {
-        let mut refusal = refused(prepared, state);
+        let mut refusal = refused(prepared, state).or_else(|| read_what_is_gone(prepared, state));
         if let (None, Some(footprint)) = (&refusal, &prepared.footprint) {
             match footprint.verdict(&state.recent, &earlier) {
                 Verdict::Free => {}
@@ -185,6 +185,13 @@ pub(super) fn decide(group: &[Prepared], state: &State) -> Decided {
         decided.refused.push(refusal);
     }
     decided
+}
+
+/// What a transaction read of a table that was dropped since changed, whatever was in it (PROTOCOL C4).
+fn read_what_is_gone(prepared: &Prepared, state: &State) -> Option<Error> {
+    let read = prepared.footprint.as_ref()?.reads.keys();
+    let gone = read.copied().find(|id| !state.tables.contains_key(id));
+    gone.map(|table| conflict(state, Some(table)))
 }
 
 impl Decided {
@@ -224,11 +231,11 @@ fn refused(prepared: &Prepared, state: &State) -> Option<Error> {
 
 fn conflict(state: &State, table: Option<TableId>) -> Error {
     let name = |id| state.version.tables.get(&id).map(|t| t.name.as_str());
-    let why = match table {
-        Some(id) => format!(
-            "rows it depends on in table {:?} were changed by another commit",
-            name(id).unwrap_or("?")
-        ),
+    let why = match table.map(name) {
+        Some(Some(name)) => {
+            format!("rows it depends on in table {name:?} were changed by another commit")
+        }
+        Some(None) => "a table it read was dropped".to_owned(),
         None => "what was committed since it began is not known here any more".to_owned(),
     };
     Error::new(

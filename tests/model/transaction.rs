@@ -221,7 +221,9 @@ impl World {
                     "conflicts by what was written"
                 });
             }
-            (Ok(committed), None) => {
+            (Ok(committed), None)
+                if ended.writes.is_empty() || !ended.read_other_than(self.names) =>
+            {
                 let tables: BTreeSet<usize> = ended.writes.iter().map(|w| w.table).collect();
                 self.count(if tables.len() > 1 {
                     "transactions of two tables"
@@ -230,7 +232,7 @@ impl World {
                 });
                 self.acknowledge(committed, ended.writes);
             }
-            // What sstables of a dropped table had is not known: whoever read it may conflict.
+            // It read a table that was dropped since.
             (Err(e), None)
                 if e.kind() == ErrorKind::Conflict && ended.read_other_than(self.names) =>
             {
