@@ -2,6 +2,7 @@
 //   node scripts/test.mjs                 what CI runs
 //   node scripts/test.mjs --long          randomised tests run for longer
 //   node scripts/test.mjs --only=WORD     the steps whose name has WORD (set-up and build always run)
+//   node scripts/test.mjs --from=WORD     the steps from the first whose name has WORD on, as after a failure
 
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
@@ -13,7 +14,8 @@ import { setup } from "./setup.mjs";
 
 const wasmTarget = "wasm32-unknown-unknown";
 const long = process.argv.includes("--long");
-const only = process.argv.find((a) => a.startsWith("--only="))?.slice("--only=".length) ?? "";
+const argument = (name) => process.argv.find((a) => a.startsWith(`--${name}=`))?.slice(name.length + 3) ?? "";
+const [only, from] = [argument("only"), argument("from")];
 const env = long ? { LAKESHORE_TEST_LONG: "1", TEST_SECONDS: process.env.TEST_SECONDS ?? "60" } : {};
 /** A real S3 server and fault proxies, from the first step that wants them; `env` tells tests where they are. */
 let servers;
@@ -39,6 +41,8 @@ const steps = [
     () => cargo("test", "-q", "--test", "s3", "--", "--ignored"),
     countRust,
   ],
+  ["simulation", () => simulate(), countRust],
+  ["mutants of the simulation", () => mutants()],
   ["rust tests on wasm32", () => testWasm(), countRust],
   ["wasm-pack in Chrome", () => testBrowser("chrome", env), countRust],
   ["build", () => build()],
@@ -48,7 +52,8 @@ const steps = [
   ["node tests", () => nodeTest("node"), countNode],
   ["browser tests", () => nodeTest("browser", "--test-timeout=180000"), countNode],
   ["rust example", () => rustExample()],
-  ["edge tests", () => nodeTest("edge", "--test-timeout=180000"), countNode],
+  // What bounds a test bounds its file, too: 1,000 commits take minutes.
+  ["edge tests", () => nodeTest("edge", `--test-timeout=${long ? 900_000 : 180_000}`), countNode],
   ["quickstart", () => run(process.execPath, ["examples/quickstart.mjs"])],
 ];
 const always = new Set(["build", "s3 server"]);
@@ -100,6 +105,20 @@ function clippyJs() {
   return cargo("clippy", "-q", ...features, "--", "-D", "warnings");
 }
 
+/** Four minutes of seeds, or many; the lines of the run say how many. */
+function simulate() {
+  const much = long
+    ? { SEEDS: process.env.SEEDS ?? "20000" }
+    : { TEST_SECONDS: process.env.TEST_SECONDS ?? "240" };
+  const args = ["test", "-q", "--test", "sim", "random_schedules", "--", "--nocapture"];
+  return run("cargo", args, { env: { ...env, ...much } });
+}
+
+/** Whether the simulation notices when a rule is switched off: minutes, so only in long runs. */
+async function mutants() {
+  if (long) await run(process.execPath, ["scripts/mutants.mjs"], { env: { SEEDS: "500", FIRST: "1" } });
+}
+
 function testWasm() {
   const runner = { CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_RUNNER: join(toolBin, "wasm-bindgen-test-runner") };
   const args = ["test", "--target", wasmTarget, "--features", "js", "--test", "wasm*"];
@@ -125,8 +144,9 @@ let passed = 0;
 let failed = 0;
 try {
   await setup();
-  for (const [name, action, count] of steps) {
-    if (only && !name.includes(only) && !always.has(name)) continue;
+  const first = steps.findIndex(([name]) => name.includes(from));
+  for (const [at, [name, action, count]] of steps.entries()) {
+    if ((at < first || !name.includes(only)) && !always.has(name)) continue;
     let output;
     await step(name, async () => void (output = await action()));
     passed += count ? count(String(output)) : 1;

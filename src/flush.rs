@@ -50,6 +50,21 @@ impl Flushed {
         self.inline.rows + self.pending.rows
     }
 
+    /// Bytes of the sstables that hold pending rows, and their rows.
+    pub fn uploaded(&self) -> (u64, u64) {
+        let size = |edit: &Edit| match edit {
+            Edit::AddSstable { meta, .. } => meta.bytes,
+            _ => 0,
+        };
+        (self.pending.added.iter().map(size).sum(), self.pending.rows)
+    }
+
+    /// The last frame of each session that it uploads.
+    pub fn wal_floors(&self) -> Vec<(SessionId, u64)> {
+        let floors = self.wal_floors.iter();
+        floors.map(|(session, _, to)| (*session, *to)).collect()
+    }
+
     /// Plans the record on the newest state (PROTOCOL C3, L1, W3): what another flush, or a late record
     /// of an earlier attempt, moved already is not moved again.
     pub fn publish(&self, state: &State) -> Publish {
@@ -79,10 +94,7 @@ impl Flushed {
         }
         // Rows of a table that was dropped meanwhile die with it (C6); below the orphan floor gc may
         // have taken the file (G3).
-        edits.retain(|edit| match edit {
-            Edit::AddSstable { table, .. } => version.tables.contains_key(table),
-            _ => true,
-        });
+        edits.retain(|edit| version.takes(edit));
         match edits
             .iter()
             .any(|edit| is_orphan(edit, version.orphan_floor))
@@ -107,22 +119,39 @@ pub struct Target<'a> {
     pub runtime: &'a Arc<dyn Runtime>,
     /// Sizes.
     pub options: &'a Options,
+    /// The orphan floor: names are made above it, or a slow clock's would be refused for ever (G3).
+    pub floor: Ulid,
 }
 
-/// Writes all seals of `state` as sstables; `None` if there are none.
-pub async fn write_seals(target: Target<'_>, state: &State) -> Result<Option<Flushed>> {
-    let Some(last) = state.seals.last() else {
-        return Ok(None);
-    };
+/// The last of the oldest seals, none after generation `until`, that together hold at most `most` bytes;
+/// but at least one seal. With their bytes.
+pub fn oldest_seals(state: &State, until: u64, most: usize) -> Option<(&Seal, usize)> {
+    let mut picked: Option<(&Seal, usize)> = None;
+    for seal in state.seals.iter().take_while(|s| s.generation <= until) {
+        let bytes = state.sealed_bytes(seal.generation);
+        picked = match picked {
+            None => Some((seal, bytes)),
+            Some((_, before)) if before.saturating_add(bytes) <= most => {
+                Some((seal, before + bytes))
+            }
+            Some(_) => break,
+        };
+    }
+    picked
+}
+
+/// Writes the seals of `state` up to `last` as sstables. Rows never go up before older ones of their key:
+/// it takes all seals before it, too.
+pub async fn write_seals(target: Target<'_>, state: &State, last: &Seal) -> Result<Flushed> {
     let mut flushed = Flushed {
         jumps: state.jumps,
         ..floors(state, last)
     };
     for table in state.tables.values() {
         let pick = |pick: fn(&crate::state::Memory) -> &Memtable| {
-            let runs = table
-                .sealed
-                .iter()
+            let sealed = table.sealed.iter();
+            let runs = sealed
+                .take_while(|(generation, _)| *generation <= last.generation)
                 .flat_map(move |(_, memory)| pick(memory).runs());
             runs.map(|rows| rows.as_ref().clone())
                 .collect::<Vec<Rows>>()
@@ -144,7 +173,7 @@ pub async fn write_seals(target: Target<'_>, state: &State) -> Result<Option<Flu
             .write(target, pending, Keep::Newest, true, &mut flushed.pending)
             .await?;
     }
-    Ok(Some(flushed))
+    Ok(flushed)
 }
 
 /// The floors that a flush of all seals up to `last` raises.
@@ -223,7 +252,7 @@ impl TableOutput<'_> {
     }
 
     async fn create(&self, target: Target<'_>, fresh: bool) -> Result<SstableWriter> {
-        let id = new_ulid(target.runtime.as_ref());
+        let id = new_ulid(target.runtime.as_ref(), target.floor);
         SstableWriter::create(
             target.storage,
             self.table,
@@ -245,11 +274,11 @@ impl TableOutput<'_> {
     }
 }
 
-/// A new name: the milliseconds of now, then 80 random bits.
-pub fn new_ulid(runtime: &dyn Runtime) -> Ulid {
+/// A new name above `floor`: the milliseconds of now, then 80 random bits.
+pub fn new_ulid(runtime: &dyn Runtime, floor: Ulid) -> Ulid {
     let mut bytes = [0u8; 16];
     runtime.random(&mut bytes);
-    let millis = (runtime.now_micros().max(0) / 1000) as u64;
+    let millis = (runtime.now_micros() / 1000).max(floor.millis() + 1);
     bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
     Ulid(bytes)
 }

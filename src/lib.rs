@@ -53,10 +53,17 @@ pub mod sstable;
 pub mod state;
 pub mod wal;
 
-pub use db::{Committed, Db, Scan, ScanBuilder, Stats, Table, TableStats};
+pub use data::alter::Alteration;
+pub use db::{
+    Change, Changes, ChangesOptions, Committed, Cursor, Db, GcOptions, GcReport, Isolation,
+    KeepUploaded, LogVersion, Parked, Scan, ScanBuilder, SettingsChange, Snapshot, SnapshotTable,
+    Stats, Table, TableChange, TableStats, Transaction, TransactionOptions, TransactionTable,
+    UploadOptions, Uploaded,
+};
 pub use env::{Env, Requests};
 pub use error::{Error, ErrorKind, Result};
-pub use options::{Options, SyncPolicy};
+pub use log::{edit::Settings, history::AsOf};
+pub use options::{OfflineOpen, Options, SyncPolicy};
 
 /// So that README.md's Rust is compiled and run.
 #[cfg(doctest)]

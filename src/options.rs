@@ -21,6 +21,17 @@ pub enum SyncPolicy {
     Never,
 }
 
+/// Whether a database with a WAL may be opened while its data store does not answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OfflineOpen {
+    /// Yes, by the copy of the catalog that the device keeps beside the WAL. The default. What was
+    /// committed elsewhere since that copy was made is not seen until the store answers.
+    #[default]
+    Allow,
+    /// No: `Unavailable`, as without a WAL.
+    Refuse,
+}
+
 /// All knobs. `Options::default()` suits the target the crate was compiled for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
@@ -36,17 +47,27 @@ pub struct Options {
     pub seal_batches: usize,
     /// … or when its first row is this old at the next commit.
     pub seal_age: Duration,
-    /// A writer waits for a flush while all memtables together hold more than this, in bytes.
+    /// A writer waits for a flush while the memtables hold more than this, in bytes, not counting what
+    /// waits for upload.
     pub memtable_limit_bytes: usize,
-    /// Largest commit whose rows go inline into a log record, in bytes (PROTOCOL N3).
+    /// While this many bytes of memory or more wait for upload, a commit waits for an upload, and gets
+    /// `Unavailable` if there can be none (`local` durability only). One group of commits may go beyond.
+    pub backlog_bytes: usize,
+    /// Whether it may be opened while the data store does not answer (`local` durability only).
+    pub offline: OfflineOpen,
+    /// Largest commit whose rows go inline into a log record, in bytes. This and the next four are kept
+    /// in the catalog by whoever writes the database's first record, and from then on every handle uses
+    /// those, not its own (PROTOCOL N3); [`Db::configure`](crate::Db::configure) changes them.
     pub inline_commit_bytes: usize,
-    /// A checkpoint is written after this many log records (PROTOCOL N3).
+    /// A checkpoint is written after this many log records.
     pub checkpoint_records: u64,
     /// … or after this many bytes of log tail.
     pub checkpoint_bytes: u64,
-    /// How long a deleted thing may still be in use by a slow process. At least 15 minutes.
+    /// How long a deleted thing may still be in use by a slow process. At least 15 minutes; in a catalog
+    /// it never gets shorter.
     pub grace: Duration,
-    /// How far back `as of` reads reach.
+    /// How far back `as of` reads reach. Log records live as long, and at least 24 hours, past the
+    /// checkpoint that covers them.
     pub retention: Duration,
     /// Target size of an sstable, in bytes.
     pub sstable_bytes: usize,
@@ -68,6 +89,9 @@ pub struct Options {
     pub read_bytes: u64,
     /// Largest commit that is accepted, in bytes of Arrow IPC.
     pub commit_bytes: usize,
+    /// Most bytes of keys committed lately that are kept while a transaction is open, to check it against;
+    /// one that began before what is kept is a `Conflict` (PROTOCOL C4).
+    pub conflict_bytes: usize,
     /// How often a request is repeated while its outcome is unknown or the store unavailable.
     pub retries: u32,
     /// Whether a task may go on when the call that began it is gone, and do the work of other calls.
@@ -91,6 +115,8 @@ impl Default for Options {
             seal_batches: 65_536,
             seal_age: Duration::from_secs(24 * 3600),
             memtable_limit_bytes: pick(12 * MIB, 192 * MIB),
+            backlog_bytes: pick(12 * MIB, 192 * MIB),
+            offline: OfflineOpen::Allow,
             inline_commit_bytes: 256 * KIB,
             checkpoint_records: 64,
             checkpoint_bytes: MIB as u64,
@@ -106,6 +132,7 @@ impl Default for Options {
             coalesce_gap: 256 * KIB as u64,
             read_bytes: 8 * MIB as u64,
             commit_bytes: pick(64 * MIB, 512 * MIB),
+            conflict_bytes: pick(2 * MIB, 32 * MIB),
             retries: 8,
             detached_tasks: true,
         }
@@ -132,6 +159,7 @@ impl Options {
             self.memtable_limit_bytes as u64,
             self.seal_bytes as u64,
         )?;
+        at_least("backlog_bytes", self.backlog_bytes as u64, 1)?;
         at_least("checkpoint_records", self.checkpoint_records, 1)?;
         at_least("checkpoint_bytes", self.checkpoint_bytes, 1)?;
         at_least("grace (in seconds)", self.grace.as_secs(), 900)?;

@@ -2,16 +2,21 @@
 //! sees the same rows for ever. Every transition is a pure function from one state to the next.
 //! Invariant: pending rows (from the WAL) carry stamps above the head's timestamp (PROTOCOL W2).
 
+pub mod pending;
+pub mod recent;
+
 use crate::{
-    data::rows::Rows,
+    data::{adapt::SchemaMap, rows::Rows, schema::TableSchema},
     log::{
         edit::TableId,
         version::{LiveFile, TableEntry, Version},
     },
     memtable::Memtable,
     merge::Keep,
-    wal::SessionId,
+    wal::{Position, SessionId},
 };
+use pending::{Pending, PendingCommit, Raise};
+use recent::{Recent, Touched};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// Rows of one table in memory that go to sstables together.
@@ -41,6 +46,41 @@ impl Memory {
     fn is_empty(&self) -> bool {
         self.pending.is_empty() && self.inline.is_empty()
     }
+
+    fn in_layout(&self, map: &Layout) -> Self {
+        Self {
+            pending: self.pending.with_each(&|rows| map.rows(rows)),
+            inline: self.inline.with_each(&|rows| map.rows(rows)),
+        }
+    }
+}
+
+/// Brings rows of an older schema version into the layout of a newer one.
+struct Layout(Option<SchemaMap>);
+
+impl Layout {
+    fn new(from: &TableSchema, to: &TableSchema) -> Self {
+        Self(SchemaMap::new(from, to).ok())
+    }
+
+    /// A swap cannot fail, and neither can this, for the version has checked that the newer schema
+    /// follows the older. Were it to, the rows would be left without columns: reading them fails, for
+    /// ever and loudly, where rows of another layout might be read as something else.
+    fn rows(&self, rows: &Rows) -> Rows {
+        let mapped = self.0.as_ref().and_then(|map| map.rows(rows).ok());
+        mapped.unwrap_or_else(|| rows.without_columns())
+    }
+}
+
+/// Rows of one table, in the layout of one of its schema versions.
+#[derive(Clone, Debug)]
+pub struct TableRows {
+    /// Their table.
+    pub table: TableId,
+    /// The schema version they were validated against.
+    pub schema_version: u32,
+    /// All storage columns of that.
+    pub rows: Rows,
 }
 
 /// One table in a state.
@@ -66,6 +106,38 @@ impl TableState {
             .map(|(_, m)| m.as_ref())
             .chain(std::iter::once(&self.active))
     }
+
+    /// The same memtables under another entry, in its layout.
+    fn with_entry(&self, entry: &TableEntry) -> Self {
+        let mut next = self.clone();
+        next.entry = entry.clone();
+        let (from, to) = (&self.entry.schema, &entry.schema);
+        if Arc::ptr_eq(from, to) || from == to {
+            return next;
+        }
+        let map = Layout::new(from, to);
+        next.active = next.active.in_layout(&map);
+        for (_, memory) in &mut next.sealed {
+            *memory = Arc::new(memory.in_layout(&map));
+        }
+        next
+    }
+
+    /// Rows that were validated against an earlier schema version, in today's layout. Rows of a
+    /// version that the table never had are left without columns.
+    pub fn in_layout(&self, schema_version: u32, rows: Rows) -> Rows {
+        if schema_version == self.entry.schema_version {
+            return rows;
+        }
+        match self.entry.schema_at(schema_version) {
+            Ok(from) => Layout::new(&from, &self.entry.schema).rows(&rows),
+            Err(_) => rows.without_columns(),
+        }
+    }
+
+    fn pending_rows(&self) -> u64 {
+        self.memories().map(|m| m.pending.rows() as u64).sum()
+    }
 }
 
 /// What a seal closed: a flush of it may raise these floors.
@@ -88,13 +160,18 @@ pub struct State {
     pub tables: BTreeMap<TableId, Arc<TableState>>,
     /// Seals that no flush has moved yet, oldest first.
     pub seals: Vec<Seal>,
-    /// The last frame of each session that has pending rows here.
-    pub wal_positions: BTreeMap<SessionId, u64>,
-    /// The greatest timestamp given out or read.
+    /// Commits of the WAL that the log does not have yet.
+    pub pending: Pending,
+    /// The newest timestamp here: that of the last pending commit, else of the head.
     pub last_stamp: i64,
     /// How often the log was not followed record by record but read anew: what was prepared for the
     /// version before may not fit.
     pub jumps: u64,
+    /// What was committed lately, while a transaction is open.
+    pub recent: Recent,
+    /// Pending rows that died with their tables, dropped in the log (PROTOCOL C6): this device had
+    /// acknowledged them, and nobody will read them.
+    pub dropped_rows: u64,
     next_generation: u64,
 }
 
@@ -106,24 +183,26 @@ impl State {
             version: version.clone(),
             tables: BTreeMap::new(),
             seals: Vec::new(),
-            wal_positions: BTreeMap::new(),
+            pending: Pending::default(),
             jumps: 0,
+            recent: Recent::new(usize::MAX),
+            dropped_rows: 0,
             next_generation: 1,
         };
         state.adopt(version);
         state
     }
 
-    /// Takes catalog and files from a version; memtables of tables that stay are kept.
+    /// Takes catalog and files from a version; memtables of tables that stay are kept, in the layout
+    /// of their schemas of now.
     fn adopt(&mut self, version: Arc<Version>) {
         let mut tables = BTreeMap::new();
         for (id, entry) in &version.tables {
             let files = version.files_of(*id);
             let table = match self.tables.get(id) {
                 Some(old) => TableState {
-                    entry: entry.clone(),
                     files,
-                    ..old.as_ref().clone()
+                    ..old.with_entry(entry)
                 },
                 None => TableState {
                     id: *id,
@@ -135,32 +214,94 @@ impl State {
             };
             tables.insert(*id, Arc::new(table));
         }
+        let dropped = (self.tables.iter()).filter(|(id, _)| !tables.contains_key(id));
+        self.dropped_rows += dropped.map(|(_, t)| t.pending_rows()).sum::<u64>();
         self.tables = tables;
-        self.last_stamp = self.last_stamp.max(version.head.ts);
         self.version = version;
     }
 
-    /// Rows of a table that was dropped meanwhile die with it (PROTOCOL C6).
     fn change(&mut self, table: TableId, f: impl FnOnce(&mut TableState)) {
         if let Some(found) = self.tables.get_mut(&table) {
             f(Arc::make_mut(found));
         }
     }
 
-    /// After a WAL commit: its rows are pending. `rows` are in commit order.
+    /// After a WAL commit: its rows are pending. `rows` are in commit order. Those of a table that was
+    /// dropped meanwhile die with it (PROTOCOL C6).
     pub fn with_pending(
         &self,
-        rows: Vec<(TableId, Rows)>,
+        rows: Vec<TableRows>,
         session: SessionId,
         frame: u64,
         stamp: i64,
     ) -> State {
+        self.replayed(rows, Position { session, frame }, stamp, stamp)
+    }
+
+    /// The same of a commit that was `made` at another time than its stamp says.
+    pub fn replayed(
+        &self,
+        rows: Vec<TableRows>,
+        position: Position,
+        stamp: i64,
+        made: i64,
+    ) -> State {
         let mut next = self.clone();
-        for (table, rows) in rows {
-            next.change(table, |t| t.active.pending = t.active.pending.with(rows));
+        let count: usize = rows.iter().map(|of| of.rows.len()).sum();
+        next.pending.push(PendingCommit {
+            position,
+            stamp,
+            made,
+            rows: count as u64,
+        });
+        for of in rows {
+            let count = of.rows.len() as u64;
+            match next.in_layout(of) {
+                None => next.dropped_rows += count,
+                Some((table, rows)) => {
+                    next.change(table, |t| t.active.pending = t.active.pending.with(rows));
+                }
+            }
         }
-        next.wal_positions.insert(session, frame);
         next.last_stamp = next.last_stamp.max(stamp);
+        next
+    }
+
+    /// Rows in today's layout of their table; `None` if that was dropped.
+    pub fn in_layout(&self, of: TableRows) -> Option<(TableId, Rows)> {
+        let table = self.tables.get(&of.table)?;
+        Some((of.table, table.in_layout(of.schema_version, of.rows)))
+    }
+
+    /// With the rows of a transaction that is not committed yet, as its own reads see them.
+    pub fn with_own(&self, table: TableId, rows: Rows, stamp: i64) -> State {
+        let mut next = self.clone();
+        next.change(table, |t| t.active.pending = t.active.pending.with(rows));
+        next.last_stamp = next.last_stamp.max(stamp);
+        next
+    }
+
+    /// After a commit that transactions are checked against (PROTOCOL C4).
+    pub fn with_change(&self, tables: Vec<(TableId, Touched)>) -> State {
+        State {
+            recent: self.recent.with(tables),
+            ..self.clone()
+        }
+    }
+
+    /// With another bound, or another number of open transactions.
+    pub fn with_recent(&self, recent: Recent) -> State {
+        State {
+            recent,
+            ..self.clone()
+        }
+    }
+
+    /// Without the pending commits that `leave`: they are not to be uploaded.
+    pub fn without_pending(&self, leave: &dyn Fn(&PendingCommit) -> bool) -> State {
+        let mut next = self.clone();
+        next.drop_pending(leave);
+        next.settle();
         next
     }
 
@@ -169,13 +310,16 @@ impl State {
     pub fn with_record(&self, version: Arc<Version>, inline: Vec<(TableId, Rows)>) -> State {
         let mut next = self.clone();
         let folded = version.inline_floor > self.version.inline_floor;
+        let uploaded = version.wal_floors != self.version.wal_floors;
         next.adopt(version);
         if folded {
             next.drop_folded();
         }
-        next.drop_uploaded();
+        if uploaded {
+            next.drop_uploaded();
+        }
         next.add_inline(inline);
-        next.raise_pending(self.last_stamp);
+        next.settle();
         next
     }
 
@@ -184,6 +328,7 @@ impl State {
     pub fn jumped(&self, version: Arc<Version>, inline: Vec<(TableId, Rows)>) -> State {
         let mut next = self.clone();
         next.jumps += 1;
+        next.recent = self.recent.leapt();
         next.adopt(version);
         next.each_memory(|memory| Memory {
             inline: Memory::empty().inline,
@@ -195,7 +340,7 @@ impl State {
         }
         next.drop_uploaded();
         next.add_inline(inline);
-        next.raise_pending(self.last_stamp);
+        next.settle();
         next
     }
 
@@ -220,51 +365,79 @@ impl State {
     fn drop_folded(&mut self) {
         let lowest = self.version.inline.first().map_or(i64::MAX, |r| r.ts);
         self.each_memory(|memory| Memory {
-            inline: memory.inline.from_stamp(lowest),
+            inline: memory.inline.keeping(&|stamp| stamp >= lowest),
             ..memory.clone()
         });
     }
 
-    /// Drops pending rows whose frames the log says are uploaded, seal by seal, and seals that are
-    /// done with.
+    /// Drops pending rows whose frames the log says are uploaded, wherever its floor falls: an own late
+    /// PUT, of this process or one before, may have taken a part of a memtable (PROTOCOL W3).
     fn drop_uploaded(&mut self) {
         let version = self.version.clone();
-        let uploaded = |seal: &Seal| {
-            let mut floors = seal.wal_floors.iter();
-            floors.all(|(session, frame)| *frame <= version.wal_floor(session))
-        };
-        let done = |seals: &[Seal]| {
-            seals
-                .iter()
-                .filter(|s| uploaded(s))
-                .map(|s| s.generation)
-                .max()
-        };
-        if let Some(generation) = done(&self.seals) {
-            for table in self.tables.values_mut() {
-                let table = Arc::make_mut(table);
-                for (sealed, memory) in &mut table.sealed {
-                    if *sealed <= generation && !memory.pending.is_empty() {
-                        *memory = Arc::new(Memory {
-                            pending: Memory::empty().pending,
-                            inline: memory.inline.clone(),
-                        });
-                    }
-                }
-                table.sealed.retain(|(_, memory)| !memory.is_empty());
-            }
-            let held: Vec<u64> = (self.tables.values())
-                .flat_map(|t| t.sealed.iter().map(|(g, _)| *g))
-                .collect();
-            (self.seals).retain(|s| s.generation > generation || held.contains(&s.generation));
-        }
-        self.wal_positions
-            .retain(|session, frame| *frame > version.wal_floor(session));
+        self.drop_pending(&|commit| {
+            commit.position.frame <= version.wal_floor(&commit.position.session)
+        });
     }
 
-    /// Closes the active memtables; the same state if they are empty.
+    fn drop_pending(&mut self, leave: &dyn Fn(&PendingCommit) -> bool) {
+        let (left, gone) = self.pending.without(leave);
+        if gone.is_empty() {
+            return;
+        }
+        self.pending = left;
+        self.each_memory(|memory| Memory {
+            pending: memory.pending.keeping(&|stamp| !gone.has(stamp)),
+            inline: memory.inline.clone(),
+        });
+    }
+
+    /// Seals that are done with go, and of the others the sessions that are: a floor is raised for frames
+    /// that this state uploads, and for no other.
+    fn tidy_seals(&mut self) {
+        if self.seals.is_empty() {
+            return;
+        }
+        let first = self.pending.first_frames();
+        for table in self.tables.values_mut() {
+            if table.sealed.iter().any(|(_, memory)| memory.is_empty()) {
+                Arc::make_mut(table).sealed.retain(|(_, m)| !m.is_empty());
+            }
+        }
+        let held: Vec<u64> = (self.tables.values())
+            .flat_map(|t| t.sealed.iter().map(|(g, _)| *g))
+            .collect();
+        for seal in &mut self.seals {
+            let first = |session: &SessionId| first.get(session).copied();
+            (seal.wal_floors).retain(|session, last| first(session).is_some_and(|f| f <= *last));
+        }
+        (self.seals).retain(|s| !s.wal_floors.is_empty() || held.contains(&s.generation));
+    }
+
+    /// After any change of the version or of what is pending.
+    fn settle(&mut self) {
+        self.tidy_seals();
+        if let Some((raised, raise)) = self.pending.raised(self.version.head.ts) {
+            self.pending = raised;
+            self.restamp(&raise);
+        }
+        let newest = self.pending.newest();
+        self.last_stamp = newest.map_or(self.version.head.ts, |s| s.max(self.version.head.ts));
+    }
+
+    fn restamp(&mut self, raise: &Raise) {
+        self.each_memory(|memory| Memory {
+            pending: memory.pending.restamped(&|stamp| raise.of(stamp)),
+            inline: memory.inline.clone(),
+        });
+    }
+
+    /// Closes the active memtables, at a commit's end; the same state if there is nothing in them.
     pub fn sealed(&self) -> State {
-        if self.tables.values().all(|t| t.active.is_empty()) {
+        let positions = self.pending.positions();
+        // Commits to tables that were dropped have frames and no rows.
+        let sealed =
+            (self.seals.last()).map_or(positions.is_empty(), |s| s.wal_floors == positions);
+        if sealed && self.tables.values().all(|t| t.active.is_empty()) {
             return self.clone();
         }
         let mut next = self.clone();
@@ -279,34 +452,19 @@ impl State {
         }
         next.seals.push(Seal {
             generation,
-            wal_floors: next.wal_positions.clone(),
+            wal_floors: positions,
             inline_to: next.version.head.seq,
         });
         next
     }
 
-    /// Pending rows sort after the head: if a record overtook their stamps, all move up together.
-    /// `last`: the greatest stamp given out before that record.
-    fn raise_pending(&mut self, last: i64) {
-        let head = self.version.head.ts;
-        let lowest = (self.tables.values())
-            .flat_map(|t| t.memories().filter_map(|m| m.pending.lowest_stamp()))
-            .min();
-        let Some(shift) = lowest.filter(|l| *l <= head).map(|l| head + 1 - l) else {
-            return;
-        };
-        for table in self.tables.values_mut() {
-            let table = Arc::make_mut(table);
-            table.active.pending = table.active.pending.shifted(shift);
-            for (_, memory) in &mut table.sealed {
-                let pending = memory.pending.shifted(shift);
-                *memory = Arc::new(Memory {
-                    pending,
-                    inline: memory.inline.clone(),
-                });
-            }
-        }
-        self.last_stamp = head.max(last + shift);
+    /// Names and schemas of all tables, by name.
+    pub fn schemas(&self) -> Vec<(String, Arc<TableSchema>)> {
+        let mut tables: Vec<_> = (self.version.tables.values())
+            .map(|t| (t.name.clone(), t.schema.clone()))
+            .collect();
+        tables.sort_by(|a, b| a.0.cmp(&b.0));
+        tables
     }
 
     /// Bytes of all memtables.
@@ -314,6 +472,15 @@ impl State {
         self.tables
             .values()
             .flat_map(|t| t.memories().map(Memory::bytes))
+            .sum()
+    }
+
+    /// Bytes of the memtables that one seal closed.
+    pub fn sealed_bytes(&self, generation: u64) -> usize {
+        let sealed = self.tables.values().flat_map(|t| &t.sealed);
+        sealed
+            .filter(|(g, _)| *g == generation)
+            .map(|(_, m)| m.bytes())
             .sum()
     }
 

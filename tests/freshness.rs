@@ -4,8 +4,9 @@
 
 mod support;
 
+use arrow_schema::{DataType, Field};
 use lakeshore::{
-    Db, Env, ErrorKind, Options, Table,
+    Alteration, Db, Env, ErrorKind, Options, Table,
     data::{
         intake::{self, Limits, Mode},
         predicate::Predicate,
@@ -14,7 +15,7 @@ use lakeshore::{
     log::{
         clock::Moment,
         edit::Edit,
-        record::{Record, record_key},
+        record::{Record, digest, encode_object, record_key},
         store::{Fence, LogStore, Slot},
     },
     merge::Kind,
@@ -67,12 +68,16 @@ async fn free_records(memory: &Memory) {
 
 /// The other handle goes on from row `from`, far enough that a sleeper's next number is freed.
 async fn go_on(other: &(Db, Table), from: i64, memory: &Memory) {
+    go_on_without_gc(other, from).await;
+    free_records(memory).await;
+}
+
+async fn go_on_without_gc(other: &(Db, Table), from: i64) {
     for i in from..from + 5 {
         ingest(&other.1, i, i + 1).await;
     }
     other.0.checkpoint().await.unwrap();
     ingest(&other.1, from + 5, from + 6).await;
-    free_records(memory).await;
 }
 
 async fn fresh_content(stage: &Arc<Stage>) -> Model {
@@ -254,7 +259,39 @@ async fn a_refresh_costs_one_request_and_reads_a_long_tail_in_parallel() {
     assert!(sleeper.0.refresh().await.unwrap());
     let now = sleeper.0.stats().data;
     assert_eq!(now.list - before.list, 1);
+    // That nothing was there, the two found one by one, and 28 more in two objects.
+    assert_eq!(now.get - before.get, 1 + 2 + 2);
     assert_eq!(engine::content(&sleeper.1).await.unwrap(), model(0, 40));
+}
+
+/// Reading a record, or copies of it, says nothing about whether the position is on the live log: only a
+/// LIST, a 404 or a slot that was won does. A writer that loses a slot now and then and vanishes before
+/// it wins one must not take the number that gc freed meanwhile.
+#[tokio::test]
+async fn records_that_were_read_are_no_proof_of_freshness() {
+    let (awake, other, asleep, sleeper) = two(14, false).await;
+    go_on_without_gc(&other, 10).await;
+    for round in 0..2 {
+        asleep.pass(Duration::from_secs(25 * 60));
+        // Its PUT of the next number is refused, it reads the slot, and gets no further.
+        let next: &'static str = record_key(4 + round).leak();
+        asleep.gate.close(next);
+        let table = sleeper.1.clone();
+        let rows = engine::batch(&engine::rows(100, 101, 0));
+        let call = tokio::spawn(async move { table.ingest(&[rows]).await });
+        settle().await;
+        call.abort();
+        asleep.gate.open();
+    }
+    free_records(&awake.memory).await;
+    asleep.pass(Duration::from_secs(25 * 60));
+    ingest(&sleeper.1, 200, 201).await;
+    let content = fresh_content(&awake).await;
+    assert!(
+        content.contains_key(&200),
+        "acknowledged, and nobody reads it"
+    );
+    assert_eq!(engine::content(&sleeper.1).await.unwrap(), content);
 }
 
 /// PROTOCOL F2, with a CURRENT that is stale and a ghost record where it leads.
@@ -305,8 +342,9 @@ async fn compact(stage: &Arc<Stage>, rows: &[(i64, engine::Row)]) {
     let version = log.load().await.unwrap().version;
     let (table, entry) = version.table("t").unwrap();
     let limits = Limits::default();
-    let batch = intake::read_batch(&engine::batch(rows), &entry.schema, Mode::Upsert, &limits);
-    let ipc = intake::write_ipc(entry.schema.storage(), &[batch.unwrap()]);
+    let schema = entry.schema_at(1).unwrap();
+    let batch = intake::read_batch(&engine::batch(rows), &schema, Mode::Upsert, &limits);
+    let ipc = intake::write_ipc(schema.storage(), &[batch.unwrap()]);
     let files = version.files_of(table);
     let mut edits = vec![Edit::Rows {
         table,
@@ -331,8 +369,10 @@ async fn compact(stage: &Arc<Stage>, rows: &[(i64, engine::Row)]) {
         proof: log.moment(),
         counts_for: LONG,
     };
+    let body = record.encode();
+    let own = (record.seq, digest(&body));
     let slot = log
-        .put_record(record.seq, &record.encode().into(), &fence)
+        .put_record(own, &encode_object(&body, &[]), &fence)
         .await;
     assert!(matches!(slot.unwrap(), Slot::Won(_)));
     for object in stage.memory.list("data/", None).await.unwrap() {
@@ -371,6 +411,45 @@ async fn a_read_that_meets_a_missing_file_goes_on_with_the_newer_version() {
     assert_eq!(counted.unwrap(), 2000);
     let error = held.collect().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Expired, "{error}");
+}
+
+/// Its columns are counted under the old schema: it must not go on under the new one.
+#[tokio::test]
+async fn a_read_that_meets_a_missing_file_of_an_altered_table_is_expired_and_right_when_repeated() {
+    let stage = Stage::new(10);
+    let (db, table) = open(&stage, true).await;
+    ingest(&table, 0, 100).await;
+    db.flush().await.unwrap();
+    let mut readers = Vec::new();
+    for _ in 0..3 {
+        readers.push(open(&stage, true).await);
+    }
+    let changes = [
+        Alteration::RenameColumn {
+            from: "name".into(),
+            to: "m".into(),
+        },
+        Alteration::DropColumn("n".into()),
+        Alteration::AddColumn(Arc::new(Field::new("n", DataType::Utf8, true))),
+    ];
+    db.alter_table("t", &changes).await.unwrap();
+    compact(&stage, &engine::rows(0, 100, 0)).await;
+    let some = Predicate::Not(Box::new(Predicate::IsNull("n".into())));
+    let errors = [
+        engine::get(&readers[0].1, 7).await.map(drop).unwrap_err(),
+        engine::content(&readers[1].1).await.map(drop).unwrap_err(),
+        (readers[2].1.scan().filter(some.clone()).count().await)
+            .map(drop)
+            .unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.kind(), ErrorKind::Expired, "{error}");
+        assert!(error.message().contains("altered"), "{error}");
+    }
+    for (_, table) in &readers {
+        assert_eq!(table.scan().count().await.unwrap(), 100);
+        assert_eq!(table.scan().filter(some.clone()).count().await.unwrap(), 0);
+    }
 }
 
 #[tokio::test]

@@ -273,7 +273,8 @@ async fn node_and_native_share_a_directory_and_its_locks() {
         const file = store.append("wal/1");
         file.write(new Uint8Array([4]));
         await file.sync();
-        say(JSON.stringify(await store.list("", undefined)));
+        const listed = await store.list("", undefined);
+        say(JSON.stringify(listed, ["key", "size"]));
         const guard = store.lock("wal");
         say("locked");
         process.stdin.once("data", async () => {

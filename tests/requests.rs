@@ -184,6 +184,42 @@ async fn an_open_with_nothing_after_the_checkpoint_is_two_requests() {
     assert_eq!(total(since(&db, Requests::default())), 2);
 }
 
+/// The bound on the tail (PROTOCOL N3) and the copies in records make it so: DESIGN's two, and at most
+/// four more.
+#[tokio::test]
+async fn an_open_with_63_or_64_small_commits_outstanding_is_six_requests() {
+    for (commits, checkpoint_records) in [(63, 64), (64, 1000)] {
+        let data = Memory::new();
+        let options = Options {
+            checkpoint_records,
+            ..Options::default()
+        };
+        let db = Db::open(env(&data, None), options).await.unwrap();
+        let table = engine::table(&db, "t").await;
+        db.checkpoint().await.unwrap();
+        for i in 0..commits {
+            ingest(&table, i, i + 1).await;
+        }
+        db.close().await.unwrap();
+        assert_eq!(db.stats().checkpoints, 1, "none came in between");
+        let db = open(&data).await;
+        let requests = since(&db, Requests::default());
+        assert_eq!(
+            requests,
+            [
+                ("get", 1 + 4),
+                ("put", 0),
+                ("put_if_absent", 0),
+                ("list", 1),
+                ("delete", 0)
+            ],
+            "{commits} commits"
+        );
+        let rows = engine::content(&db.table("t").unwrap()).await.unwrap();
+        assert_eq!(rows.len(), commits as usize);
+    }
+}
+
 #[tokio::test]
 async fn a_cold_open_with_a_point_read_is_at_most_four_requests_and_a_warm_read_one() {
     let data = Memory::new();

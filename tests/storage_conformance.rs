@@ -86,3 +86,17 @@ async fn fusios_own_disk_conforms() {
     };
     conformance::run(make, excused).await;
 }
+
+#[tokio::test]
+async fn a_directory_and_a_memory_with_a_clock_tell_when_objects_were_written() {
+    use conformance::a_listing_tells_when_objects_were_written_or_nothing as tells;
+    let directories = Directories::default();
+    assert!(tells(Directory::open(directories.fresh())).await);
+    let memory = Memory::new();
+    assert!(!tells(memory.clone()).await);
+    memory.set_clock(|| 1_700_000_000_000_007);
+    memory.put("x", bytes::Bytes::new()).await.unwrap();
+    let listed = memory.list("x", None).await.unwrap();
+    assert_eq!(listed[0].modified, Some(1_700_000_000_000_007));
+    assert!(!tells(OverFusio::new((*memory).clone())).await);
+}

@@ -77,6 +77,29 @@ async fn a_directory_of_node_conforms() {
 }
 
 #[wasm_bindgen_test]
+async fn a_host_may_tell_when_objects_were_written() {
+    let telling = |modified: &str| {
+        let list = format!("() => [{{ key: 'log/1', size: 3, modified: {modified} }}]");
+        with(memory_host(&[]), "list", &list)
+    };
+    for (modified, expected) in [
+        ("new Date(1700000000007)", Some(1_700_000_000_007_000)),
+        ("undefined", None),
+        ("null", None),
+        // A Date of another realm.
+        ("{ getTime: () => 5 }", Some(5000)),
+    ] {
+        let listed = telling(modified).list("", None).await.unwrap();
+        assert_eq!(listed[0].modified, expected, "{modified}");
+    }
+    for modified in ["1700000000007", "'now'", "new Date(NaN)", "new Date(-1)"] {
+        let error = telling(modified).list("", None).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{modified}");
+        assert!(error.message().contains("modified"), "{error}");
+    }
+}
+
+#[wasm_bindgen_test]
 async fn a_missing_method_is_named() {
     let error = Host::new(memory_host(&["putIfAbsent"])).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);

@@ -1,10 +1,38 @@
 // An open database.
 
+import { abortable } from "./abort.js";
+import { rawAlterations } from "./alter.js";
+import { Changes } from "./changes.js";
 import { engine } from "./engine.js";
-import { invalid } from "./errors.js";
+import { closed, invalid, LakeshoreError } from "./errors.js";
 import type { Engine, Handle, Opening, RawDb, RawTable, StoreSpec } from "./raw.js";
-import { columnInfos, Table } from "./table.js";
-import type { OpenOptions, Row, SchemaSpec, Stats, Store, TableInfo, TableOptions } from "./types.js";
+import { tableInfos } from "./reader.js";
+import { moment, type Snapshot, snapshotOf } from "./snapshot.js";
+import { Table } from "./table.js";
+import { begin, transact, type Transaction } from "./transaction.js";
+import type {
+  Alteration,
+  AsOf,
+  BeginOptions,
+  ChangesOptions,
+  Committed,
+  GcReport,
+  KeepUploadedOptions,
+  LogVersion,
+  OpenOptions,
+  Parked,
+  Row,
+  SchemaSpec,
+  Settings,
+  Stats,
+  Store,
+  TableInfo,
+  Tag,
+  TableOptions,
+  TransactionOptions,
+  Uploaded,
+  UploadOptions,
+} from "./types.js";
 
 /** Opens a database. With `wal`, durability is local; without, each commit is a log record in `data`. */
 export function open(options: OpenOptions): Promise<Db> {
@@ -63,17 +91,179 @@ export class Db implements AsyncDisposable {
 
   /** All tables there are. */
   async tables(): Promise<TableInfo[]> {
-    const all = await this.raw.call("tables");
-    return all.map(({ name, schema }) => ({
-      name,
-      columns: columnInfos(schema),
-      primaryKey: schema.primaryKey,
-    }));
+    return tableInfos(await this.raw.call("tables"));
+  }
+
+  /**
+   * All tables at one moment. Without `asOf` that is now, with what is not uploaded yet. With it, it is what the log
+   * had then, the same for every reader: a time beyond the log's end means its end, after a look whether it still is.
+   * `Expired`, naming the oldest time there is, if it is not kept any more.
+   */
+  async snapshot(options: { asOf?: AsOf } = {}): Promise<Snapshot> {
+    return snapshotOf(this.raw, options.asOf);
+  }
+
+  /**
+   * Runs a function in a transaction, commits it, and gives the function's value. If it conflicts with another, the
+   * function runs again on what is there then, at most `attempts` times: what it does besides must bear being done
+   * twice. If the function throws, nothing is committed, and the error is passed on. `Unknown` if it is not known
+   * whether it was committed: read before you run it again.
+   */
+  async transaction<T>(
+    run: (tx: Transaction) => T | PromiseLike<T>,
+    options: TransactionOptions = {},
+  ): Promise<T> {
+    return transact(this.raw, run, options);
+  }
+
+  /** Begins a transaction on the newest state this handle has (`refresh()` brings one), for you to commit. */
+  async begin(options: BeginOptions = {}): Promise<Transaction> {
+    return begin(this.raw, options);
+  }
+
+  /**
+   * What is committed from now on, or after `since`, in the order of the log, whoever wrote it. With a `wal` rows of
+   * this device come at once, too, as previews (`uploaded: false`), and again once they are in the log. What is wrong
+   * with the options is said when it is iterated; `Expired` if what comes after `since` is not kept any more.
+   */
+  changes(options: ChangesOptions = {}): Changes {
+    const { signal, ...rest } = options;
+    signal?.throwIfAborted();
+    return new Changes(this.raw.start("changes", rest), signal);
+  }
+
+  /**
+   * Alters a table, all changes in one commit, and gives it. No row is rewritten; rows there are read as the table is
+   * today, also as of an earlier time. Other handles see it when they next refresh or commit. With a `wal`, too, it
+   * needs `data` to be within reach.
+   */
+  async alterTable<R extends Row = Row>(name: string, changes: readonly Alteration[]): Promise<Table<R>> {
+    if (typeof name !== "string") throw invalid("alterTable() takes the name of a table");
+    const raw = this.raw.start("alterTable", name, rawAlterations(changes));
+    const renamed = changes.map((change) => ("renameTable" in change ? change.renameTable : undefined));
+    return new Table<R>(
+      raw,
+      renamed.filter((to) => to !== undefined).at(-1) ?? name,
+      await raw.call("schema"),
+    );
+  }
+
+  /** Drops a table with all its rows, those too that a device has not uploaded yet. Whether there was one. */
+  async dropTable(name: string): Promise<boolean> {
+    if (typeof name !== "string") throw invalid("dropTable() takes the name of a table");
+    return this.raw.call("dropTable", name);
+  }
+
+  /**
+   * Names a moment, and keeps what reads as of it need until `untag`. Without `asOf` it is the newest version; with a
+   * `wal` what this device has is flushed first. Gives its timestamp.
+   */
+  async tag(name: string, options: { asOf?: AsOf } = {}): Promise<bigint> {
+    if (typeof name !== "string") throw invalid("tag() takes a name");
+    return this.raw.call("tag", name, moment(options.asOf));
+  }
+
+  /** Removes a tag. Whether there was one of that name. */
+  async untag(name: string): Promise<boolean> {
+    if (typeof name !== "string") throw invalid("untag() takes the name of a tag");
+    return this.raw.call("untag", name);
+  }
+
+  /** All tags, by name. */
+  tags(): Promise<Tag[]> {
+    return this.raw.call("tags");
+  }
+
+  /** The newest versions that can be read and whose log records are kept, newest first: at most a GET each. */
+  async versions(options: { limit?: number } = {}): Promise<LogVersion[]> {
+    const { limit = 100 } = options;
+    if (!Number.isInteger(limit) || limit < 0 || limit > 0xffff_ffff) {
+      throw invalid(`option limit is ${String(limit)}: it takes a whole number, at least 0`);
+    }
+    return this.raw.call("versions", limit);
+  }
+
+  /**
+   * Deletes what nobody can need any more: log records, checkpoints and files that are older than the grace time and
+   * that no read since `now - retentionMs` or of a tag needs. Any number of handles may run it, and it may be stopped
+   * anywhere. With `dryRun` it only reports.
+   */
+  async gc(options: { dryRun?: boolean } = {}): Promise<GcReport> {
+    return this.raw.call("gc", options.dryRun ?? false);
+  }
+
+  /** The settings that all handles of the database use, kept in its catalog. */
+  settings(): Promise<Settings> {
+    return this.raw.call("settings");
+  }
+
+  /** Changes settings for all handles, by a commit. Gives what holds from then on. */
+  async configure(change: Partial<Settings>): Promise<Settings> {
+    return this.raw.call("configure", { ...change });
   }
 
   /** Writes what is in memory and in the WAL to `data`. After it the device may be lost. */
   flush(): Promise<void> {
     return this.raw.call("flush");
+  }
+
+  /**
+   * Uploads what is pending, or a part of it: whole commits, the oldest first. It may be broken off at any moment.
+   * `Unavailable` if `data` does not answer: nothing is lost, and what it did so far stays done.
+   */
+  async upload(options: UploadOptions = {}): Promise<Uploaded> {
+    return this.raw.call("upload", { ...options });
+  }
+
+  /**
+   * Uploads whenever something is pending, until the database closes or the signal ends it; then it resolves. While
+   * `data` is out of reach it goes on trying. Rejects with what no retry makes good, as `stats()` says, too.
+   */
+  async keepUploaded(options: KeepUploadedOptions = {}): Promise<void> {
+    const { signal, ...rest } = options;
+    if (signal?.aborted) return;
+    const raw = this.raw.start("keepUploaded", rest);
+    const cancel = () => void raw.call("cancel").catch(() => undefined);
+    signal?.addEventListener("abort", cancel, { once: true });
+    try {
+      await raw.call("done");
+    } catch (error) {
+      if (!(error instanceof LakeshoreError && error.code === "Closed")) throw error;
+    } finally {
+      signal?.removeEventListener("abort", cancel);
+      raw.drop(closed());
+    }
+  }
+
+  /** Whether what a commit gave is in the `data` store by now. */
+  async isUploaded(commit: Committed): Promise<boolean> {
+    return this.raw.call("isUploaded", { ...commit });
+  }
+
+  /** Resolves when it is. It waits, and uploads nothing itself. `Closed` if the database closes first. */
+  async uploaded(commit: Committed, options: { signal?: AbortSignal } = {}): Promise<void> {
+    options.signal?.throwIfAborted();
+    return abortable(this.raw.call("uploaded", { ...commit }), options.signal);
+  }
+
+  /**
+   * Commits that this device acknowledged and may have uploaded more than the retention ago without having heard of
+   * it: to upload them again could bring old rows back, so they are parked. Take out what is wanted, or
+   * `restoreParked()`; then `discardParked()`.
+   */
+  async parked(): Promise<Parked[]> {
+    const all = await this.raw.call("parked");
+    return all.map(({ bytes, ...rest }) => ({ ...rest, ipc: bytes }));
+  }
+
+  /** Commits all that is parked again, as new commits. How many. */
+  restoreParked(): Promise<number> {
+    return this.raw.call("restoreParked");
+  }
+
+  /** Gives up what is parked, for ever. How many commits that was. */
+  discardParked(): Promise<number> {
+    return this.raw.call("discardParked");
   }
 
   /** Writes a checkpoint of the log, so that the next open reads no tail, and frees WAL segments. */

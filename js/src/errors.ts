@@ -51,6 +51,11 @@ export function invalid(message: string): LakeshoreError {
   return new LakeshoreError("Invalid", message);
 }
 
+/** A `Closed` error. */
+export function closed(): LakeshoreError {
+  return new LakeshoreError("Closed", "the database handle is closed: open it again");
+}
+
 /** What the engine rejects with, as what users see. Errors of a host's own functions pass unchanged. */
 export function fromEngine(error: unknown): unknown {
   if (typeof error !== "object" || error === null || error instanceof Error) return error;

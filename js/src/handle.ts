@@ -1,15 +1,22 @@
 // Objects of an engine that runs in this realm.
 
 import type { Instance } from "./engine.js";
+import type { LakeshoreError } from "./errors.js";
 import type { Handle } from "./raw.js";
 
 type Methods = Record<string, (...args: unknown[]) => unknown>;
+
+/** Every object of the engine has this of wasm-bindgen. */
+interface Freed {
+  free(): void;
+}
 
 /** A raw object, or one that is being made. */
 export class LocalHandle<T> implements Handle<T> {
   private readonly instance: Instance;
   private target: T | undefined;
   private readonly making: Promise<T>;
+  private end: LakeshoreError | undefined;
 
   constructor(instance: Instance, target: T | Promise<T>) {
     this.instance = instance;
@@ -23,6 +30,7 @@ export class LocalHandle<T> implements Handle<T> {
   }
 
   call(method: string, ...args: unknown[]): Promise<never> {
+    if (this.end !== undefined) return Promise.reject(this.end);
     const make = (target: T): Promise<never> =>
       this.instance.call(() => (target as Methods)[method]!(...args)) as Promise<never>;
     // At once if it can be: what a call reads is the state of the moment when it was made.
@@ -37,13 +45,18 @@ export class LocalHandle<T> implements Handle<T> {
     await this.making;
   }
 
-  drop(): void {
-    // The garbage collector does it.
+  drop(reason: LakeshoreError): void {
+    if (this.end !== undefined) return;
+    this.end = reason;
+    // Not left to the garbage collector: it sees nothing of the memory that the object holds in the engine.
+    const free = (target: T) => this.instance.callNow(() => (target as Partial<Freed>).free?.());
+    this.making.then(free).catch(() => undefined);
   }
 
   /** What the method makes, or the promise of it, or of its failure. */
   private begin(method: string, args: unknown[]): unknown {
     const { target, instance } = this;
+    if (this.end !== undefined) return Promise.reject(this.end);
     const make = (target: T): unknown => (target as Methods)[method]!(...args);
     if (target === undefined) return this.making.then((made) => instance.call(() => make(made)));
     try {

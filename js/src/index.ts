@@ -18,6 +18,7 @@
 
 import { setModuleLoader } from "./engine.js";
 
+export { Changes } from "./changes.js";
 export { Db, open } from "./db.js";
 export { type ErrorCode, LakeshoreError } from "./errors.js";
 export { opfs } from "./opfs.js";
@@ -25,7 +26,10 @@ export { and, col, Column, type Literal, not, or, Predicate } from "./predicate.
 export { s3 } from "./s3.js";
 export { Scan } from "./scan.js";
 export { host, memory } from "./stores.js";
+export { TableReader } from "./reader.js";
+export { Snapshot, SnapshotTable } from "./snapshot.js";
 export { Table } from "./table.js";
+export { Transaction, TransactionTable } from "./transaction.js";
 export type * from "./host/host.js";
 export type * from "./types.js";
 

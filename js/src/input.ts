@@ -28,6 +28,13 @@ export function classify(input: unknown): Commits {
   throw invalid(`the input is ${kind(input)}: ${remedy}`);
 }
 
+/** The commit that a batch is, where it can be only one. */
+export function batchCommit(input: unknown): Commit {
+  const commits = classify(input);
+  if ("one" in commits) return commits.one;
+  throw invalid("a transaction takes batches, not a stream of them: pass its items one by one");
+}
+
 /** The commit an item of a stream is. */
 export function itemCommit(item: unknown, index: number): Commit {
   const commit = asCommit(item);

@@ -3,29 +3,85 @@
 // `{ kind, message }`, those of handles `LakeshoreError`.
 
 import type { Column, Field } from "./columns/column.js";
+import type { LakeshoreError } from "./errors.js";
 import type { PredicateSpec } from "./predicate.js";
+import type { GcReport, LogVersion, Parked, Settings, Tag, Uploaded } from "./types.js";
 
 export interface RawCommitted {
   rows: number;
   timestamp: bigint;
   uploaded: boolean;
+  position?: string;
 }
 
 export interface RawSchema {
   fields: Field[];
   primaryKey: string[];
+  /** Which of the schemas that the table's handle gave out: the first is 0. */
+  version?: number;
 }
 
-export interface RawTable {
+export interface RawTableInfo {
+  name: string;
+  schema: RawSchema;
+}
+
+/** What every table can: one of the newest state, of a snapshot, within a transaction. */
+export interface RawSnapshotTable {
   schema(): RawSchema;
-  ingestIpc(bytes: Uint8Array): Promise<RawCommitted>;
-  ingestColumns(columns: Column[], rows: number): Promise<RawCommitted>;
-  deleteIpc(bytes: Uint8Array): Promise<RawCommitted>;
-  deleteColumns(columns: Column[], rows: number): Promise<RawCommitted>;
   get(key: Column[], select: string[] | undefined): Promise<RawBatch | undefined>;
   scan(spec: RawScanSpec): RawScan;
   /** A schema-only IPC stream. */
   emptyIpc(select: string[] | undefined): Uint8Array;
+}
+
+interface RawWriter<Answer> {
+  ingestIpc(bytes: Uint8Array): Promise<Answer>;
+  /** Columns in the order of a version of the schema. */
+  ingestColumns(columns: Column[], rows: number, version: number): Promise<Answer>;
+  deleteIpc(bytes: Uint8Array): Promise<Answer>;
+  deleteColumns(columns: Column[], rows: number): Promise<Answer>;
+}
+
+export interface RawTable extends RawSnapshotTable, RawWriter<RawCommitted> {}
+
+/** A write gives its number of rows. */
+export interface RawTransactionTable extends RawSnapshotTable, RawWriter<number> {}
+
+export interface RawSnapshot {
+  timestamp(): bigint;
+  tables(): RawTableInfo[];
+  table(name: string): RawSnapshotTable;
+}
+
+export interface RawChanges {
+  nextIpc(): Promise<RawChange<{ bytes: Uint8Array }> | undefined>;
+  nextColumns(): Promise<RawChange<{ batch: RawBatch }> | undefined>;
+  /** Ends it; a `next` under way gives undefined. */
+  cancel(): void;
+}
+
+export interface RawChange<Rows> {
+  cursor: string;
+  timestamp: bigint;
+  uploaded: boolean;
+  more: boolean;
+  tables: ({ table: string; kind: "upsert" | "delete" } & Rows)[];
+}
+
+/** What is done, the name of what it is done to, and a type or a new name. */
+export type RawAlteration = [what: string, name: string, to: string];
+
+export interface RawKeepUploaded {
+  done(): Promise<void>;
+  cancel(): void;
+}
+
+export interface RawTransaction {
+  tables(): RawTableInfo[];
+  table(name: string): RawTransactionTable;
+  commit(): Promise<RawCommitted>;
+  rollback(): void;
 }
 
 export interface RawScanSpec {
@@ -61,7 +117,27 @@ export interface RawDb {
   ): Promise<RawTable>;
   createTableFromIpc(name: string, schema: Uint8Array, key: string[]): Promise<RawTable>;
   table(name: string): Promise<RawTable>;
-  tables(): { name: string; schema: RawSchema }[];
+  tables(): RawTableInfo[];
+  /** As of microseconds, or of a tag; undefined is now. */
+  snapshot(at: bigint | string | undefined): Promise<RawSnapshot>;
+  begin(serializable: boolean): RawTransaction;
+  tag(name: string, at: bigint | string | undefined): Promise<bigint>;
+  untag(name: string): Promise<boolean>;
+  tags(): Promise<Tag[]>;
+  versions(limit: number): Promise<LogVersion[]>;
+  gc(dryRun: boolean): Promise<GcReport>;
+  settings(): Settings;
+  configure(change: Partial<Settings>): Promise<Settings>;
+  alterTable(name: string, changes: RawAlteration[]): Promise<RawTable>;
+  dropTable(name: string): Promise<boolean>;
+  changes(options: object): RawChanges;
+  upload(options: object): Promise<Uploaded>;
+  keepUploaded(options: object): RawKeepUploaded;
+  isUploaded(commit: object): Promise<boolean>;
+  uploaded(commit: object): Promise<void>;
+  parked(): (Omit<Parked, "ipc"> & { bytes: Uint8Array })[];
+  restoreParked(): Promise<number>;
+  discardParked(): Promise<number>;
   flush(): Promise<void>;
   checkpoint(): Promise<void>;
   refresh(): Promise<boolean>;
@@ -91,8 +167,8 @@ export interface Handle<T> {
   start<M extends Method<T>>(method: M, ...args: Arguments<T, M>): Handle<Answer<T, M>>;
   /** Resolves once the object is there. */
   ready(): Promise<void>;
-  /** It will not be used again. */
-  drop(): void;
+  /** Frees it. Calls made from now on fail with `reason`; those under way go on. */
+  drop(reason: LakeshoreError): void;
 }
 
 /** A database being opened, or open. */

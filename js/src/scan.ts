@@ -73,7 +73,7 @@ export class Scan<R extends Row = Row> implements AsyncIterable<Uint8Array> {
   private cancel(): void {
     // Nobody waits for it. If it fails the instance is gone, and the scan with it.
     this.raw.call("cancel").catch(() => undefined);
-    this.raw.drop();
+    this.raw.drop(invalid("the scan has ended: start it again"));
   }
 
   private iterate<T>(next: () => Promise<T | undefined>): AsyncIterator<T, undefined> {

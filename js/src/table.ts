@@ -1,43 +1,24 @@
 // One table of an open database.
 
 import { abortable } from "./abort.js";
-import type { Column, Field } from "./columns/column.js";
-import { decodeRows } from "./columns/decode.js";
-import { encodeRows } from "./columns/encode.js";
-import { invalid, LakeshoreError } from "./errors.js";
+import { LakeshoreError } from "./errors.js";
 import { classify, type Commit, itemCommit } from "./input.js";
-import { Predicate } from "./predicate.js";
 import type { Handle, RawCommitted, RawSchema, RawTable } from "./raw.js";
-import { Scan } from "./scan.js";
-import type { ColumnInfo, Committed, IngestInput, IngestOptions, Key, Row, ScanOptions } from "./types.js";
+import { keyFields, TableReader } from "./reader.js";
+import type { Committed, IngestInput, IngestOptions, Key, Row } from "./types.js";
+import { type Way, write } from "./write.js";
 
-/** Makes a commit of columns or of bytes. */
-interface Way {
-  fields: readonly Field[];
-  ipc(bytes: Uint8Array): Promise<RawCommitted>;
-  columns(columns: Column[], rows: number): Promise<RawCommitted>;
-}
+/** How to write, by what is known of the schema now. */
+type Choice = () => Way<RawCommitted>;
 
 /** One table. Calls on it may overlap; ingests and deletes commit in call order. */
-export class Table<R extends Row = Row> {
-  /** Its name. */
-  readonly name: string;
-  /** Its columns, in order. */
-  readonly columns: readonly ColumnInfo[];
-  /** The columns that identify a row, in order. */
-  readonly primaryKey: readonly string[];
+export class Table<R extends Row = Row> extends TableReader<R> {
   private readonly raw: Handle<RawTable>;
-  private readonly fields: readonly Field[];
-  private readonly keyFields: readonly Field[];
 
   /** @internal */
   constructor(raw: Handle<RawTable>, name: string, schema: RawSchema) {
+    super(raw, name, schema);
     this.raw = raw;
-    this.name = name;
-    this.fields = schema.fields;
-    this.columns = columnInfos(schema);
-    this.primaryKey = schema.primaryKey;
-    this.keyFields = schema.primaryKey.map((key) => schema.fields.find((field) => field.name === key)!);
   }
 
   /**
@@ -46,58 +27,26 @@ export class Table<R extends Row = Row> {
    * says in `committed` how many went in. Resolves once the rows are durable.
    */
   ingest(input: IngestInput, options: IngestOptions = {}): Promise<Committed> {
-    return this.write(input, options, {
-      fields: this.fields,
-      ipc: (bytes) => this.raw.call("ingestIpc", bytes),
-      columns: (columns, rows) => this.raw.call("ingestColumns", columns, rows),
+    return this.commit(input, options, () => {
+      const { fields, version } = this.schema;
+      return {
+        fields,
+        ipc: (bytes) => this.raw.call("ingestIpc", bytes),
+        columns: (columns, rows) => this.raw.call("ingestColumns", columns, rows, version ?? 0),
+      };
     });
   }
 
   /** Deletes rows by key; one that is not there is no error. Takes keys as `ingest` takes rows. */
   delete(keys: IngestInput | readonly Key[], options: IngestOptions = {}): Promise<Committed> {
-    return this.write(keys, options, {
-      fields: this.keyFields,
+    return this.commit(keys, options, () => ({
+      fields: keyFields(this.schema),
       ipc: (bytes) => this.raw.call("deleteIpc", bytes),
       columns: (columns, rows) => this.raw.call("deleteColumns", columns, rows),
-    });
+    }));
   }
 
-  /** The row of a key, or undefined. */
-  async get(
-    key: Key,
-    options: { select?: readonly string[]; signal?: AbortSignal } = {},
-  ): Promise<R | undefined> {
-    options.signal?.throwIfAborted();
-    const columns = encodeRows(this.keyFields, [key]);
-    const select = options.select && [...options.select];
-    const found = await abortable(this.raw.call("get", columns, select), options.signal);
-    return found && (decodeRows(found.fields, found.columns, found.rows)[0] as R | undefined);
-  }
-
-  /**
-   * Reads rows in key order, as of now. Nothing is read before the result is iterated, and what is wrong with the scan
-   * is said then.
-   */
-  scan(options: ScanOptions = {}): Scan<R> {
-    const { where, select, range, limit, reverse, batchRows, signal } = options;
-    signal?.throwIfAborted();
-    if (where !== undefined && !(where instanceof Predicate)) {
-      throw invalid('where is made with col(): { where: col("delay").gt(30) }');
-    }
-    const spec = {
-      where: where?.spec,
-      select: select && [...select],
-      from: range?.from && encodeRows(this.keyFields, [range.from]),
-      to: range?.to && encodeRows(this.keyFields, [range.to]),
-      limit,
-      reverse: reverse ?? false,
-      batchRows,
-    };
-    const empty = () => this.raw.call("emptyIpc", spec.select);
-    return new Scan<R>(this.raw.start("scan", spec), empty, signal);
-  }
-
-  private async write(input: unknown, options: IngestOptions, way: Way): Promise<Committed> {
+  private async commit(input: unknown, options: IngestOptions, way: Choice): Promise<Committed> {
     const { signal, onProgress } = options;
     signal?.throwIfAborted();
     const commits = classify(input);
@@ -107,16 +56,31 @@ export class Table<R extends Row = Row> {
       total.rows += done.rows;
       total.timestamp = done.timestamp;
       total.uploaded = done.uploaded;
+      if (done.position !== undefined) total.position = done.position;
       onProgress?.({ commits: total.commits, rows: total.rows });
     };
-    if ("one" in commits) add(await abortable(this.commit(commits.one, way), signal));
+    if ("one" in commits) add(await abortable(this.write(commits.one, way), signal));
     else await this.commitMany(commits.many, way, signal, total, add);
     return total;
   }
 
+  /** Rows that do not fit are fitted once more, if the table was altered meanwhile. */
+  private async write(commit: Commit, way: Choice): Promise<RawCommitted> {
+    const known = this.schema;
+    try {
+      return await write(commit, way());
+    } catch (error) {
+      if ("bytes" in commit || !(error instanceof LakeshoreError && error.code === "Invalid")) throw error;
+      const schema = await this.raw.call("schema");
+      if (schema.version === (known.version ?? 0)) throw error;
+      this.schema = schema;
+      return write(commit, way());
+    }
+  }
+
   private async commitMany(
     items: AsyncIterable<unknown> | Iterable<unknown>,
-    way: Way,
+    way: Choice,
     signal: AbortSignal | undefined,
     total: Committed,
     add: (done: RawCommitted) => void,
@@ -124,7 +88,7 @@ export class Table<R extends Row = Row> {
     try {
       for await (const item of items) {
         signal?.throwIfAborted();
-        add(await abortable(this.commit(itemCommit(item, total.commits), way), signal));
+        add(await abortable(this.write(itemCommit(item, total.commits), way), signal));
       }
       signal?.throwIfAborted();
     } catch (error) {
@@ -132,15 +96,4 @@ export class Table<R extends Row = Row> {
       throw error;
     }
   }
-
-  private commit(commit: Commit, way: Way): Promise<RawCommitted> {
-    if ("bytes" in commit) return way.ipc(commit.bytes);
-    const columns = encodeRows(way.fields, commit.rows);
-    return way.columns(columns, commit.rows.length);
-  }
-}
-
-/** @internal */
-export function columnInfos(schema: RawSchema): ColumnInfo[] {
-  return schema.fields.map(({ name, type, nullable }) => ({ name, type: type.text, nullable }));
 }

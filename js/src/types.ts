@@ -3,6 +3,8 @@
 import type { Literal, Predicate } from "./predicate.js";
 import type { Host } from "./host/host.js";
 
+export type * from "./types-log.js";
+
 /** A place to keep data: made by `s3()`, `opfs()`, `directory()`, `memory()` or `host()`. */
 export type Store = HostStore | S3Store | OpfsStore;
 
@@ -145,6 +147,15 @@ export interface OpenOptions {
   readBytes?: number;
   /** Largest commit that is accepted, in bytes of Arrow IPC. */
   commitBytes?: number;
+  /**
+   * Most bytes of keys committed lately that are kept while a transaction is open, to check it against; one that began
+   * before what is kept is a `Conflict`.
+   */
+  conflictBytes?: number;
+  /** While so many bytes wait for upload a commit waits, too, or is `Unavailable` if there can be no upload. */
+  backlogBytes?: number;
+  /** Whether a database with a `wal` opens while `data` does not answer, by what the device has; it does by default. */
+  offline?: "allow" | "refuse";
   /** How often a request is repeated while its outcome is unknown or the store unavailable. */
   retries?: number;
   /**
@@ -241,8 +252,10 @@ export interface Committed {
   rows: number;
   /** Commit timestamp of the last one, in microseconds since the Unix epoch; of `local` durability provisional. */
   timestamp: bigint | undefined;
-  /** Whether all of it is in the `data` store (always, without a `wal`); else `flush()` puts it there. */
+  /** Whether all of it is in the `data` store (always, without a `wal`); `db.uploaded()` waits until it is. */
   uploaded: boolean;
+  /** With a `wal`, the last commit's name on this device: the same before and after it is uploaded. */
+  position?: string;
 }
 
 /** Options of `scan`. */
@@ -293,6 +306,12 @@ export interface TableStats {
 export interface Stats {
   /** `local` with a `wal`, else `remote`. */
   durability: "local" | "remote";
+  /** Whether the store answered when it was last asked; false until then where the database was opened offline. */
+  online: boolean;
+  /** Why it did not, if it did not: with a page, a wrong CORS setting looks like a store that is away. */
+  unreachable?: string;
+  /** When this handle last knew the end of the log, by this device's clock: microseconds since the Unix epoch. */
+  provedAt: bigint;
   /** Number of the newest log record; 0 in an empty database. */
   head: number;
   /** The greatest timestamp given out or read, in microseconds since the Unix epoch. */
@@ -301,8 +320,18 @@ export interface Stats {
   commits: number;
   rowsCommitted: number;
   /** What is acknowledged and not in the `data` store yet. */
+  backlogCommits: number;
   backlogRows: number;
   backlogBytes: number;
+  /** When the oldest of it was made, by this device's clock: microseconds since the Unix epoch. */
+  backlogSince?: bigint;
+  /** Why the last upload failed and when that was, if it did; until one succeeds. */
+  uploadError?: string;
+  uploadErrorAt?: bigint;
+  /** See `parked()`. */
+  parkedCommits: number;
+  /** Rows this device had acknowledged and not uploaded when their table was dropped: nobody will read them. */
+  droppedRows: number;
   /** Bytes of all memtables, and of WAL segments. */
   memtableBytes: number;
   walBytes: number;

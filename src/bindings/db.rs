@@ -1,15 +1,18 @@
 //! An open database's handle.
 
 use super::{
-    error::{promise, set},
+    changes::JsChanges,
+    error::{promise, set, to_js},
     options,
+    snapshot::{JsSnapshot, as_of},
     store::storage,
-    table::JsTable,
+    table::{JsTable, Source},
+    transaction::JsTransaction,
     types,
 };
 use crate::{
     data::{intake::schema_of_ipc, schema::TableSchema, spec},
-    db::{Db, Stats, TableStats},
+    db::{Db, Isolation, Stats, TableStats, TransactionOptions},
     env::{Env, Requests},
     error::{Error, Result},
     platform::wasm::WasmRuntime,
@@ -23,8 +26,8 @@ use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 #[wasm_bindgen(js_name = RawDb)]
 #[derive(Debug)]
 pub struct JsDb {
-    db: Db,
-    commit_bytes: usize,
+    pub(super) db: Db,
+    pub(super) commit_bytes: usize,
 }
 
 /// Opens a database over stores (`bindings/store.rs`).
@@ -63,18 +66,45 @@ impl JsDb {
     pub fn table(&self, name: &str) -> Promise {
         let table = self.db.table(name);
         let most = self.commit_bytes;
-        promise(async move { table.map(|table| JsTable::new(table, most)) })
+        promise(async move { JsTable::new(Source::Newest(table?), most) })
     }
 
     /// An array of `{ name, schema }`.
     pub fn tables(&self) -> Array {
-        let describe = |(name, schema): (String, Arc<TableSchema>)| {
-            let object = Object::new();
-            set(&object, "name", &name.into());
-            set(&object, "schema", &types::schema(&schema));
-            object
+        tables(self.db.tables())
+    }
+
+    /// A view of all tables at one moment: now, or as of microseconds (a bigint) or a tag (a string).
+    pub fn snapshot(&self, at: JsValue) -> Promise {
+        let (db, most) = (self.db.clone(), self.commit_bytes);
+        let now = at.is_undefined().then(|| db.snapshot());
+        promise(async move {
+            let snapshot = match now {
+                Some(snapshot) => snapshot?,
+                None => db.snapshot_at(as_of(at)?).await?,
+            };
+            Ok(JsSnapshot::new(snapshot, most))
+        })
+    }
+
+    /// Begins a transaction.
+    pub fn begin(&self, serializable: bool) -> Result<JsTransaction, JsValue> {
+        let isolation = match serializable {
+            true => Isolation::Serializable,
+            false => Isolation::Snapshot,
         };
-        self.db.tables().into_iter().map(describe).collect()
+        let options = TransactionOptions {
+            isolation,
+            ..TransactionOptions::default()
+        };
+        let transaction = self.db.begin(options).map_err(to_js)?;
+        Ok(JsTransaction::new(transaction, self.commit_bytes))
+    }
+
+    /// A feed of what is committed.
+    pub fn changes(&self, options: &JsValue) -> Result<JsChanges, JsValue> {
+        let changes = options::change_feed(options).and_then(|o| self.db.changes(o));
+        changes.map(JsChanges::new).map_err(to_js)
     }
 
     /// Moves what is acknowledged into the data store.
@@ -114,12 +144,23 @@ impl JsDb {
         promise(async move {
             let schema = TableSchema::new(columns?, &key)?;
             let table = db.create_table(&name, schema).await?;
-            Ok(JsTable::new(table, most))
+            JsTable::new(Source::Newest(table), most)
         })
     }
 }
 
-fn column_specs(columns: &Array) -> Result<Vec<FieldRef>> {
+/// An array of `{ name, schema }`.
+pub(super) fn tables(tables: Vec<(String, Arc<TableSchema>)>) -> Array {
+    let describe = |(name, schema): (String, Arc<TableSchema>)| {
+        let object = Object::new();
+        set(&object, "name", &name.into());
+        set(&object, "schema", &types::schema(&schema));
+        object
+    };
+    tables.into_iter().map(describe).collect()
+}
+
+pub(super) fn column_specs(columns: &Array) -> Result<Vec<FieldRef>> {
     let specs: Option<Vec<spec::ColumnSpec>> = columns
         .iter()
         .map(|column| {
@@ -135,7 +176,7 @@ fn column_specs(columns: &Array) -> Result<Vec<FieldRef>> {
     spec::columns(&specs)
 }
 
-fn number(object: &Object, name: &str, value: u64) {
+pub(super) fn number(object: &Object, name: &str, value: u64) {
     set(object, name, &(value as f64).into());
 }
 
@@ -148,12 +189,27 @@ fn text(object: &Object, name: &str, value: Option<&str>) {
 fn stats_to_js(stats: &Stats) -> JsValue {
     let object = Object::new();
     text(&object, "durability", Some(stats.durability));
+    set(&object, "online", &stats.online.into());
+    text(&object, "unreachable", stats.unreachable.as_deref());
+    set(&object, "provedAt", &stats.proved_at.into());
     number(&object, "head", stats.head);
     set(&object, "lastTimestamp", &stats.last_timestamp.into());
     number(&object, "commits", stats.commits);
     number(&object, "rowsCommitted", stats.rows_committed);
+    number(&object, "backlogCommits", stats.backlog_commits);
     number(&object, "backlogRows", stats.backlog_rows);
     number(&object, "backlogBytes", stats.backlog_bytes);
+    number(&object, "droppedRows", stats.dropped_rows);
+    number(&object, "parkedCommits", stats.parked_commits);
+    for (name, time) in [
+        ("backlogSince", stats.backlog_since),
+        ("uploadErrorAt", stats.upload_error_at),
+    ] {
+        if let Some(time) = time {
+            set(&object, name, &time.into());
+        }
+    }
+    text(&object, "uploadError", stats.upload_error.as_deref());
     number(&object, "memtableBytes", stats.memtable_bytes);
     number(&object, "walBytes", stats.wal_bytes);
     number(&object, "flushes", stats.flushes);

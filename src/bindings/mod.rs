@@ -4,20 +4,30 @@
 //! exported object across an await (each clones what it needs), so that calls may overlap; bytes are
 //! copied in before a call returns, so that the caller may reuse them.
 
+mod alter;
+mod changes;
 mod columns;
 mod db;
 mod error;
+mod history;
 mod options;
 mod predicate;
 mod s3;
 mod scan;
+mod snapshot;
 mod store;
 mod table;
+mod transaction;
 mod types;
+mod upload;
 
+pub use changes::JsChanges;
 pub use db::{JsDb, open_db};
 pub use scan::JsScan;
+pub use snapshot::JsSnapshot;
 pub use table::JsTable;
+pub use transaction::JsTransaction;
+pub use upload::JsKeepUploaded;
 
 use wasm_bindgen::prelude::wasm_bindgen;
 

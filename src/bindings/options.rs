@@ -2,8 +2,9 @@
 
 use super::error::get;
 use crate::{
+    db::{ChangesOptions, Cursor, KeepUploaded, SettingsChange},
     error::{Error, Result},
-    options::{Options, SyncPolicy},
+    options::{OfflineOpen, Options, SyncPolicy},
 };
 use js_sys::Object;
 use serde::{Deserialize, de::DeserializeOwned};
@@ -21,6 +22,13 @@ enum JsSync {
     Bytes {
         bytes: f64,
     },
+}
+
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum JsOffline {
+    Allow,
+    Refuse,
 }
 
 /// Puts what is given into the defaults.
@@ -67,6 +75,14 @@ fn set(options: &mut Options, name: &str, value: JsValue) -> Result<()> {
         "coalesceGap" => options.coalesce_gap = read.count()? as u64,
         "readBytes" => options.read_bytes = read.count()? as u64,
         "commitBytes" => options.commit_bytes = read.count()?,
+        "conflictBytes" => options.conflict_bytes = read.count()?,
+        "backlogBytes" => options.backlog_bytes = read.count()?,
+        "offline" => {
+            options.offline = match read.take("\"allow\" or \"refuse\"")? {
+                JsOffline::Allow => OfflineOpen::Allow,
+                JsOffline::Refuse => OfflineOpen::Refuse,
+            }
+        }
         "retries" => options.retries = read.count()? as u32,
         "detachedTasks" => options.detached_tasks = read.take("a boolean")?,
         _ => {
@@ -76,6 +92,71 @@ fn set(options: &mut Options, name: &str, value: JsValue) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Options of a change feed.
+pub(super) fn change_feed(js: &JsValue) -> Result<ChangesOptions> {
+    let given = |name: &'static str| {
+        let value = get(js, name);
+        (!value.is_undefined()).then_some(Reader { name, value })
+    };
+    let since =
+        given("since").map(|read| read.take::<String>("the cursor of a change, or \"start\""));
+    let since = since.transpose()?.map(|text| match text.as_str() {
+        "start" => Ok(Cursor::START),
+        cursor => cursor.parse(),
+    });
+    let tables = given("tables").map(|read| read.take("an array of names of tables"));
+    let end = given("endAtHead").map(|read| read.take("a boolean"));
+    Ok(ChangesOptions {
+        since: since.transpose()?,
+        tables: tables.transpose()?,
+        poll: given("pollMs").map(Reader::time).transpose()?,
+        end_at_head: end.transpose()?.unwrap_or(false),
+    })
+}
+
+/// How to keep uploading.
+pub(super) fn keep_uploaded(js: &JsValue) -> Result<KeepUploaded> {
+    let mut options = KeepUploaded::default();
+    for (name, time) in [
+        ("intervalMs", &mut options.every),
+        ("longestPauseMs", &mut options.longest_pause),
+    ] {
+        let value = get(js, name);
+        if !value.is_undefined() {
+            *time = Reader { name, value }.time()?;
+        }
+    }
+    Ok(options)
+}
+
+/// What to change of the settings in the catalog.
+pub(super) fn settings_change(js: &JsValue) -> Result<SettingsChange> {
+    let mut change = SettingsChange::default();
+    let Some(object) = js.dyn_ref::<Object>() else {
+        return Ok(change);
+    };
+    for name in Object::keys(object).iter().filter_map(|k| k.as_string()) {
+        let value = get(js, &name);
+        if value.is_undefined() {
+            continue;
+        }
+        let read = Reader { name: &name, value };
+        match name.as_str() {
+            "graceMs" => change.grace = Some(read.time()?),
+            "retentionMs" => change.retention = Some(read.time()?),
+            "inlineCommitBytes" => change.inline_commit_bytes = Some(read.whole()?),
+            "checkpointRecords" => change.checkpoint_records = Some(read.whole()?),
+            "checkpointBytes" => change.checkpoint_bytes = Some(read.whole()?),
+            _ => {
+                return Err(Error::invalid(format!(
+                    "there is no setting {name:?}: see Settings"
+                )));
+            }
+        }
+    }
+    Ok(change)
 }
 
 /// A whole number in `object`, if it is there: an option of a call.

@@ -1,4 +1,4 @@
-//! A table's handle.
+//! A table's handle: of the newest state, of a snapshot, or within a transaction.
 
 use super::{
     columns::{batch_from_js, batch_to_js},
@@ -7,76 +7,96 @@ use super::{
     predicate,
     scan::JsScan,
     types,
+    upload::position_text,
 };
 use crate::{
     data::{intake::write_ipc, schema::TableSchema},
-    db::{Committed, Table},
+    db::{Committed, ScanBuilder, SnapshotTable, Table, TransactionTable},
     error::{Error, Result},
+    merge::Kind,
 };
 use arrow_array::RecordBatch;
-use arrow_schema::FieldRef;
 use bytes::Bytes;
 use js_sys::{Array, Object, Promise, Uint8Array};
-use std::ops::Bound;
+use std::{cell::RefCell, ops::Bound, sync::Arc};
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 
-/// `RawTable` of js/src/raw.ts.
+/// The engine's table behind a handle.
+#[derive(Clone, Debug)]
+pub(super) enum Source {
+    Newest(Table),
+    Snapshot(SnapshotTable),
+    Transaction(TransactionTable),
+}
+
+/// Rows of one call.
+enum Rows {
+    Ipc(Bytes),
+    Batch(RecordBatch),
+}
+
+/// `RawTable`, `RawSnapshotTable` and `RawTransactionTable` of js/src/raw.ts.
 #[wasm_bindgen(js_name = RawTable)]
 #[derive(Debug)]
 pub struct JsTable {
-    table: Table,
+    table: Source,
+    /// The schemas that were given out: columns come in the order of one of them, whatever it is today.
+    schemas: RefCell<Vec<Arc<TableSchema>>>,
     /// `Options::commit_bytes`: what is larger is refused before it is copied into wasm memory.
     most_bytes: usize,
 }
 
 #[wasm_bindgen(js_class = RawTable)]
 impl JsTable {
-    /// `{ fields, primaryKey }`.
+    /// `{ fields, primaryKey, version }`, as it is now. The first version is 0.
     pub fn schema(&self) -> Result<JsValue, JsValue> {
         let schema = self.table.schema().map_err(to_js)?;
-        Ok(types::schema(&schema))
+        let mut schemas = self.schemas.borrow_mut();
+        if schemas.last() != Some(&schema) {
+            schemas.push(schema.clone());
+        }
+        let object = types::schema(&schema);
+        set(&object, "version", &(schemas.len() - 1).into());
+        Ok(object.into())
     }
 
     /// Inserts or replaces the rows of an IPC stream or file.
     #[wasm_bindgen(js_name = ingestIpc)]
     pub fn ingest_ipc(&self, bytes: &Uint8Array) -> Promise {
-        match self.copied(bytes) {
-            Ok(bytes) => commit(self.table.ingest_ipc(bytes)),
-            Err(error) => rejected(error),
-        }
+        self.write(self.copied(bytes), Kind::Upsert)
     }
 
-    /// The same of columns in the order of the schema.
+    /// The same of columns in the order of a version of the schema.
     #[wasm_bindgen(js_name = ingestColumns)]
-    pub fn ingest_columns(&self, columns: &Array, rows: u32) -> Promise {
-        match self.batch(columns, rows, |s| s.user().fields().to_vec()) {
-            Ok(batch) => commit(self.table.ingest(&[batch])),
-            Err(error) => rejected(error),
-        }
+    pub fn ingest_columns(&self, columns: &Array, rows: u32, version: usize) -> Promise {
+        let schema = self.schemas.borrow().get(version).cloned();
+        let batch = match schema {
+            Some(schema) => {
+                let fields = schema.user().fields();
+                batch_from_js(columns, fields, rows as usize, self.most_bytes)
+            }
+            None => Err(Error::internal("no such version of the schema")),
+        };
+        self.write(batch.map(Rows::Batch), Kind::Upsert)
     }
 
     /// Deletes the rows whose keys are in an IPC stream or file.
     #[wasm_bindgen(js_name = deleteIpc)]
     pub fn delete_ipc(&self, bytes: &Uint8Array) -> Promise {
-        match self.copied(bytes) {
-            Ok(bytes) => commit(self.table.delete_ipc(bytes)),
-            Err(error) => rejected(error),
-        }
+        self.write(self.copied(bytes), Kind::Delete)
     }
 
     /// The same of key columns in key order.
     #[wasm_bindgen(js_name = deleteColumns)]
     pub fn delete_columns(&self, columns: &Array, rows: u32) -> Promise {
-        match self.batch(columns, rows, key_fields) {
-            Ok(batch) => commit(self.table.delete(&[batch])),
-            Err(error) => rejected(error),
-        }
+        let batch = self.keys(columns, rows);
+        self.write(batch.map(Rows::Batch), Kind::Delete)
     }
 
     /// The row of a key (one row of key columns) as a batch, or undefined.
     pub fn get(&self, key: &Array, select: Option<Vec<String>>) -> Promise {
         let table = self.table.clone();
-        let key = self.batch(key, 1, key_fields);
+        let key = self.keys(key, 1);
         promise(async move {
             let select: Option<Vec<&str>> = select
                 .as_ref()
@@ -106,14 +126,25 @@ impl JsTable {
 }
 
 impl JsTable {
-    pub(super) fn new(table: Table, most_bytes: usize) -> Self {
-        Self { table, most_bytes }
+    pub(super) fn new(table: Source, most_bytes: usize) -> Result<Self> {
+        Ok(Self {
+            schemas: RefCell::new(vec![table.schema()?]),
+            table,
+            most_bytes,
+        })
     }
 
-    fn copied(&self, bytes: &Uint8Array) -> Result<Bytes> {
+    fn write(&self, rows: Result<Rows>, kind: Kind) -> Promise {
+        match rows {
+            Ok(rows) => self.table.write(rows, kind),
+            Err(error) => Promise::reject(&to_js(error)),
+        }
+    }
+
+    fn copied(&self, bytes: &Uint8Array) -> Result<Rows> {
         let length = bytes.length() as usize;
         match length <= self.most_bytes {
-            true => Ok(bytes.to_vec().into()),
+            true => Ok(Rows::Ipc(bytes.to_vec().into())),
             false => Err(Error::invalid(format!(
                 "the commit has {length} bytes: option commitBytes allows {}; split it",
                 self.most_bytes
@@ -121,19 +152,15 @@ impl JsTable {
         }
     }
 
-    fn batch(
-        &self,
-        columns: &Array,
-        rows: u32,
-        fields: impl Fn(&TableSchema) -> Vec<FieldRef>,
-    ) -> Result<RecordBatch> {
-        let schema = self.table.schema()?;
-        batch_from_js(columns, &fields(&schema), rows as usize, self.most_bytes)
+    /// Key columns: of those only the names ever change.
+    fn keys(&self, columns: &Array, rows: u32) -> Result<RecordBatch> {
+        let schema = self.table.schema()?.key_schema();
+        batch_from_js(columns, schema.fields(), rows as usize, self.most_bytes)
     }
 
     fn bound(&self, key: JsValue) -> Result<Option<RecordBatch>> {
         let key: Option<Array> = key.dyn_into().ok();
-        key.map(|key| self.batch(&key, 1, key_fields)).transpose()
+        key.map(|key| self.keys(&key, 1)).transpose()
     }
 
     fn start_scan(&self, spec: &JsValue) -> Result<JsScan> {
@@ -164,21 +191,67 @@ impl JsTable {
     }
 }
 
-fn key_fields(schema: &TableSchema) -> Vec<FieldRef> {
-    schema.key_schema().fields().to_vec()
+impl Source {
+    fn schema(&self) -> Result<Arc<TableSchema>> {
+        match self {
+            Self::Newest(table) => table.schema(),
+            Self::Snapshot(table) => table.schema(),
+            Self::Transaction(table) => table.schema(),
+        }
+    }
+
+    fn scan(&self) -> ScanBuilder {
+        match self {
+            Self::Newest(table) => table.scan(),
+            Self::Snapshot(table) => table.scan(),
+            Self::Transaction(table) => table.scan(),
+        }
+    }
+
+    async fn get(&self, key: &RecordBatch, select: Option<&[&str]>) -> Result<Option<RecordBatch>> {
+        match self {
+            Self::Newest(table) => table.get(key, select).await,
+            Self::Snapshot(table) => table.get(key, select).await,
+            Self::Transaction(table) => table.get(key, select).await,
+        }
+    }
+
+    /// Within a transaction the answer is the number of rows, else what was committed.
+    fn write(&self, rows: Rows, kind: Kind) -> Promise {
+        match self {
+            Self::Newest(table) => match (rows, kind) {
+                (Rows::Ipc(ipc), Kind::Upsert) => committed(table.ingest_ipc(ipc)),
+                (Rows::Ipc(ipc), Kind::Delete) => committed(table.delete_ipc(ipc)),
+                (Rows::Batch(batch), Kind::Upsert) => committed(table.ingest(&[batch])),
+                (Rows::Batch(batch), Kind::Delete) => committed(table.delete(&[batch])),
+            },
+            Self::Transaction(table) => counted(match (rows, kind) {
+                (Rows::Ipc(ipc), Kind::Upsert) => table.ingest_ipc(ipc),
+                (Rows::Ipc(ipc), Kind::Delete) => table.delete_ipc(ipc),
+                (Rows::Batch(batch), Kind::Upsert) => table.ingest(&[batch]),
+                (Rows::Batch(batch), Kind::Delete) => table.delete(&[batch]),
+            }),
+            Self::Snapshot(_) => counted(Err(Error::invalid(
+                "a snapshot never changes: write to the table of the database",
+            ))),
+        }
+    }
 }
 
-fn rejected(error: Error) -> Promise {
-    Promise::reject(&to_js(error))
+fn counted(rows: Result<u64>) -> Promise {
+    promise(std::future::ready(rows.map(|rows| rows as f64)))
 }
 
-fn commit(future: impl Future<Output = Result<Committed>> + 'static) -> Promise {
+pub(super) fn committed(future: impl Future<Output = Result<Committed>> + 'static) -> Promise {
     promise(async move {
         let done = future.await?;
         let object = Object::new();
         set(&object, "rows", &(done.rows as f64).into());
         set(&object, "timestamp", &done.ts.into());
         set(&object, "uploaded", &done.uploaded.into());
+        if let Some(position) = &done.position {
+            set(&object, "position", &position_text(position).into());
+        }
         Ok(object)
     })
 }

@@ -7,13 +7,13 @@ use js_sys::{Array, Object};
 use wasm_bindgen::JsValue;
 
 /// `{ fields, primaryKey }`.
-pub(super) fn schema(schema: &TableSchema) -> JsValue {
+pub(super) fn schema(schema: &TableSchema) -> Object {
     let object = Object::new();
     set(&object, "fields", &fields(schema.user().fields()));
     let names = schema.key().iter().map(|&i| schema.user().field(i).name());
     let key: Array = names.map(|name| JsValue::from_str(name)).collect();
     set(&object, "primaryKey", &key);
-    object.into()
+    object
 }
 
 /// An array of `{ name, type, nullable }`.

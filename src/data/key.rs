@@ -424,6 +424,14 @@ impl KeyRange {
         }
     }
 
+    /// The key, if the range is that one.
+    pub fn single(&self) -> Option<&[u8]> {
+        match (&self.start, &self.end) {
+            (Bound::Included(start), Bound::Included(end)) if start == end => Some(start),
+            _ => None,
+        }
+    }
+
     /// Whether `key` lies in it.
     pub fn contains(&self, key: &[u8]) -> bool {
         self.after_start(key) && self.before_end(key)

@@ -1,6 +1,9 @@
 //! Pure logic over Arrow data: schemas, keys, predicates, intake. No async, no I/O.
 
+pub mod adapt;
+pub mod alter;
 pub mod convert;
+pub mod history;
 pub mod intake;
 pub mod key;
 pub mod predicate;

@@ -3,8 +3,10 @@
 //! timestamp; a tombstone's non-key columns mean nothing.
 
 use super::key::Keys;
-use arrow_array::{BooleanArray, Int64Array, RecordBatch};
+use arrow_array::{BooleanArray, Int64Array, RecordBatch, RecordBatchOptions};
 use arrow_buffer::BooleanBuffer;
+use arrow_schema::Schema;
+use std::sync::Arc;
 
 /// Commit timestamps of rows: one for all, or one each. Microseconds since the Unix epoch.
 #[derive(Clone, Debug)]
@@ -24,19 +26,11 @@ impl Stamps {
         }
     }
 
-    /// The smallest, if there is a row.
-    pub fn lowest(&self) -> Option<i64> {
+    /// Each by `stamp`.
+    pub fn map(&self, stamp: &dyn Fn(i64) -> i64) -> Self {
         match self {
-            Self::All(ts) => Some(*ts),
-            Self::Each(values) => values.values().iter().min().copied(),
-        }
-    }
-
-    /// All moved up by the same.
-    pub fn shifted(&self, by: i64) -> Self {
-        match self {
-            Self::All(ts) => Self::All(ts + by),
-            Self::Each(values) => Self::Each(values.iter().map(|v| v.map(|v| v + by)).collect()),
+            Self::All(ts) => Self::All(stamp(*ts)),
+            Self::Each(values) => Self::Each(values.unary(stamp)),
         }
     }
 
@@ -137,6 +131,17 @@ impl Rows {
             keys: self.keys.slice(offset, length),
             stamps: self.stamps.slice(offset, length),
             tombstones: self.tombstones.slice(offset, length),
+        }
+    }
+
+    /// The same keys, stamps and tombstones with a batch of no columns.
+    pub fn without_columns(&self) -> Self {
+        let options = RecordBatchOptions::new().with_row_count(Some(self.len()));
+        let none = Arc::new(Schema::empty());
+        let batch = RecordBatch::try_new_with_options(none.clone(), Vec::new(), &options);
+        Self {
+            batch: batch.unwrap_or_else(|_| RecordBatch::new_empty(none)),
+            ..self.clone()
         }
     }
 

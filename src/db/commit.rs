@@ -6,27 +6,35 @@
 //! made before any of them is polled, are a group; the first that is polled takes it and commits it,
 //! within its own future. The others of that turn wait for it: they belong to the same request, and
 //! vanish with it. A call of a later turn finds the queue empty and waits for nobody.
+//!
+//! A transaction is one commit of several tables. Whether it conflicts is decided when its group is
+//! planned, on the newest state and against the members of the group before it (PROTOCOL C1, C4): no
+//! other commit of this handle is under way then.
 
-use super::{Inner, log::IfFreed};
+use super::{
+    Inner,
+    group::{Prepared, Question, decide, fresh_edits, inline_edits, next_group, with_stamp},
+    log::IfFreed,
+};
 use crate::{
     data::rows::Rows,
     error::{Error, ErrorKind, Result},
-    flush::{Target, is_orphan, write_commit},
+    flush::{Target, write_commit},
     log::edit::{Edit, TableId},
     memtable::merge_all,
-    merge::{Keep, Kind},
+    merge::Keep,
+    sstable::read::is_missing,
     state::State,
-    wal::{FrameBody, FrameKind},
+    wal::Position,
 };
-use bytes::Bytes;
 use futures_channel::oneshot;
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::{Arc, PoisonError},
 };
 
-/// Most commits of one group: bounds the wait of the first.
-const GROUP_COMMITS: usize = 256;
+/// How often a group is planned anew because fresh sstables had to be looked into.
+const MAX_QUESTIONS: usize = 64;
 
 /// What became of a commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,15 +45,8 @@ pub struct Committed {
     pub rows: u64,
     /// Whether it is in the object store (always, without a WAL).
     pub uploaded: bool,
-}
-
-/// Rows of one commit to one table, ready to go.
-pub(super) struct Prepared {
-    pub(super) table: TableId,
-    pub(super) schema_version: u32,
-    pub(super) kind: Kind,
-    pub(super) rows: Rows,
-    pub(super) ipc: Bytes,
+    /// Its stable name in `local` durability (PROTOCOL W2): the same before and after it is uploaded.
+    pub position: Option<Position>,
 }
 
 /// Commits that wait, and whether a task works them off.
@@ -55,13 +56,13 @@ pub(super) struct Queue {
     running: bool,
 }
 
-enum Job {
+pub(super) enum Job {
     Commit(Prepared, oneshot::Sender<Result<Committed>>),
     /// Answers when everything before it is done.
     Barrier(oneshot::Sender<()>),
 }
 
-type Waiting = (Prepared, oneshot::Sender<Result<Committed>>);
+pub(super) type Waiting = (Prepared, oneshot::Sender<Result<Committed>>);
 
 impl Inner {
     /// Queues a commit now, in call order; resolves when it is acknowledged or refused.
@@ -118,17 +119,23 @@ impl Inner {
             let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
             std::mem::take(&mut queue.waiting)
         };
-        while let Some(group) = next_group(&mut turn, self.options.inline_commit_bytes) {
+        while let Some(group) = next_group(&mut turn, self.inline_bound()) {
             self.commit_group(group).await;
         }
     }
 
     /// The commits at the front of the queue; `None` ends the task.
     fn next_group(&self) -> Option<Vec<Waiting>> {
+        let bound = self.inline_bound();
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let group = next_group(&mut queue.waiting, self.options.inline_commit_bytes);
+        let group = next_group(&mut queue.waiting, bound);
         queue.running = group.is_some();
         group
+    }
+
+    /// Largest commit that goes inline, in bytes (PROTOCOL N3).
+    fn inline_bound(&self) -> usize {
+        usize::try_from(self.settings().inline_commit_bytes).unwrap_or(usize::MAX)
     }
 
     async fn commit_group(self: &Arc<Self>, group: Vec<Waiting>) {
@@ -139,12 +146,18 @@ impl Inner {
             Ok(()) => self.commit_remote(prepared).await,
         };
         match outcome {
-            Ok(committed) => {
-                for (sender, committed) in senders.into_iter().zip(committed) {
-                    self.counts.committed(committed.rows);
-                    let _ = sender.send(Ok(committed));
+            Ok(outcomes) => {
+                let mut done = 0;
+                for (sender, outcome) in senders.into_iter().zip(outcomes) {
+                    if let Ok(committed) = &outcome {
+                        self.counts.committed(committed.rows);
+                        done += 1;
+                    }
+                    let _ = sender.send(outcome);
                 }
-                self.after_commit().await;
+                if done > 0 {
+                    self.after_commit().await;
+                }
             }
             Err(error) => {
                 for sender in senders {
@@ -154,129 +167,159 @@ impl Inner {
         }
     }
 
-    /// At the memory bound a writer waits for a flush (DESIGN promise 8).
-    async fn make_room(self: &Arc<Self>) -> Result<()> {
-        if self.state().memory_bytes() <= self.options.memtable_limit_bytes {
-            return Ok(());
-        }
-        self.flush_all().await.map_err(|e| {
-            Error::new(
-                ErrorKind::Unavailable,
-                format!("the memtables are full and cannot be flushed: {e}"),
-            )
-        })
-    }
-
-    /// `local`: acknowledged when the frames are in the WAL by the sync policy (PROTOCOL W2).
-    async fn commit_local(&self, group: Vec<Prepared>) -> Result<Vec<Committed>> {
+    /// `local`: acknowledged when the frames are in the WAL by the sync policy (PROTOCOL W2). Transactions
+    /// are checked against the commits of this device (W5).
+    async fn commit_local(&self, group: Vec<Prepared>) -> Result<Vec<Result<Committed>>> {
         let Some(wal) = &self.wal else {
             return Err(Error::internal("there is no WAL"));
         };
+        self.keep_schema().await?;
         let state = self.state();
+        let decided = decide(&group, &state);
         let Some(database) = state.version.database else {
             return Err(Error::internal("rows for a database without a record"));
         };
         let now = self.runtime.now_micros();
         let mut stamp = state.last_stamp;
         let mut frames = Vec::with_capacity(group.len());
-        for prepared in &group {
+        for prepared in decided.accepted(&group) {
             stamp = now.max(stamp + 1);
-            let kind = match prepared.kind {
-                Kind::Upsert => FrameKind::Upsert,
-                Kind::Delete => FrameKind::Delete,
-            };
-            let (table, schema_version) = (prepared.table, prepared.schema_version);
-            let payload = prepared.ipc.clone();
-            frames.push((
-                stamp,
-                vec![FrameBody {
-                    table,
-                    kind,
-                    schema_version,
-                    payload,
-                }],
-            ));
+            frames.push((stamp, prepared.frames()));
         }
         let positions = wal.lock().await.append(database, &frames).await?;
-        let mut committed = Vec::with_capacity(group.len());
+        let mut stamps = Vec::with_capacity(frames.len());
         self.change_state(|state| {
             let mut next = state.clone();
-            for ((prepared, (stamp, _)), position) in group.into_iter().zip(&frames).zip(&positions)
-            {
+            let places = frames.iter().zip(&positions);
+            for (prepared, ((stamp, _), position)) in decided.accepted(&group).zip(places) {
                 // A record that was applied meanwhile may have passed the stamp: stay above it.
                 let stamp = (*stamp).max(next.last_stamp + 1);
-                let rows = with_stamp(prepared.rows, stamp);
-                committed.push(Committed {
-                    ts: stamp,
-                    rows: rows.len() as u64,
-                    uploaded: false,
-                });
-                let rows = vec![(prepared.table, rows)];
+                stamps.push(stamp);
+                next = next.with_change(prepared.touched().collect());
+                let rows = prepared.stamped(stamp);
+                self.feeds.preview(stamp, &rows);
                 next = next.with_pending(rows, position.session, position.frame, stamp);
             }
             next
         });
-        Ok(committed)
+        self.watch.wake();
+        let mut places = stamps.into_iter().zip(positions);
+        Ok(decided.answers(&group, |prepared| {
+            let place = places.next();
+            Committed {
+                ts: place.map_or(stamp, |(stamp, _)| stamp),
+                rows: prepared.rows(),
+                uploaded: false,
+                position: place.map(|(_, position)| position),
+            }
+        }))
     }
 
     /// `remote`: acknowledged when the record is in the store; small ones inline, large ones as
     /// sstables (PROTOCOL C1, C5).
-    async fn commit_remote(&self, group: Vec<Prepared>) -> Result<Vec<Committed>> {
-        let counts: Vec<u64> = group.iter().map(|p| p.rows.len() as u64).collect();
-        let bytes: usize = group.iter().map(|p| p.ipc.len()).sum();
-        let edits = match bytes <= self.options.inline_commit_bytes {
-            true => inline_edits(&group),
-            false => self.sstable_edits(group).await?,
-        };
-        let mut plan = |state: &State| {
-            let floor = state.version.orphan_floor;
-            match edits.iter().any(|edit| is_orphan(edit, floor)) {
-                true => Err(Error::new(
-                    ErrorKind::Unavailable,
-                    "the commit took longer than the grace time, and gc counts its sstables as \
-                     orphans: retry",
-                )),
-                false => Ok(edits.clone()),
+    async fn commit_remote(&self, mut group: Vec<Prepared>) -> Result<Vec<Result<Committed>>> {
+        let bytes: usize = group.iter().map(Prepared::bytes).sum();
+        let mut written: Option<Vec<Edit>> = None;
+        for _ in 0..MAX_QUESTIONS {
+            // Before anything is written: a refusal should cost nothing.
+            let mut decided = decide(&group, &self.state());
+            if decided.open.is_empty() && !decided.all_refused() {
+                if bytes > self.inline_bound() && written.is_none() {
+                    written = Some(self.sstable_edits(&group).await?);
+                }
+                let mut plan = |state: &State| {
+                    decided = decide(&group, state);
+                    match &written {
+                        _ if !decided.open.is_empty() || decided.all_refused() => Ok(Vec::new()),
+                        Some(edits) => fresh_edits(edits, state),
+                        None => Ok(inline_edits(&group, &decided)),
+                    }
+                };
+                let ts = self.commit_record(IfFreed::Unknown, &mut plan).await?.ts;
+                if decided.open.is_empty() {
+                    return Ok(decided.answers(&group, |prepared| uploaded(prepared, ts)));
+                }
+            } else if decided.open.is_empty() {
+                return Ok(decided.answers(&group, |prepared| uploaded(prepared, 0)));
             }
-        };
-        let ts = self.commit_record(IfFreed::Unknown, &mut plan).await?.ts;
-        Ok(counts
-            .into_iter()
-            .map(|rows| Committed {
-                ts,
-                rows,
-                uploaded: true,
-            })
-            .collect())
+            self.look_into(&mut group, decided.open).await?;
+        }
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "other writers commit large batches faster than they can be looked into: retry later",
+        ))
     }
 
-    async fn sstable_edits(&self, group: Vec<Prepared>) -> Result<Vec<Edit>> {
-        let mut tables: BTreeMap<TableId, (u32, Vec<Rows>)> = BTreeMap::new();
-        for (order, prepared) in group.into_iter().enumerate() {
-            let (_, rows) = tables
-                .entry(prepared.table)
-                .or_insert((prepared.schema_version, Vec::new()));
-            // Stamps only order the rows here: the last commit of the group wins.
-            rows.push(with_stamp(prepared.rows, order as i64));
-        }
+    /// Looks into fresh sstables for keys that transactions depend on (PROTOCOL C4).
+    async fn look_into(&self, group: &mut [Prepared], open: Vec<Question>) -> Result<()> {
         let state = self.state();
+        for (member, table, file) in open {
+            let footprint = group.get_mut(member).and_then(|p| p.footprint.as_mut());
+            let Some(footprint) = footprint else {
+                continue;
+            };
+            let hit = match state.tables.get(&table) {
+                Some(table) => {
+                    let ranges = footprint.ranges(table.id, &file);
+                    let hit = self.readers.any_key(table, &file, ranges).await;
+                    hit.or_else(gone_is_a_hit)?
+                }
+                // Of a table that was dropped since nobody can tell, either.
+                None => true,
+            };
+            footprint.files.insert(file.meta.id, hit);
+        }
+        Ok(())
+    }
+
+    async fn sstable_edits(&self, group: &[Prepared]) -> Result<Vec<Edit>> {
+        let state = self.state();
+        let mut tables: BTreeMap<TableId, Vec<Rows>> = BTreeMap::new();
+        for (order, part) in group.iter().flat_map(|p| &p.tables).enumerate() {
+            let Some(found) = state.tables.get(&part.table) else {
+                continue;
+            };
+            // Some of the group may have been validated before the table was altered.
+            let rows = found.in_layout(part.schema_version, part.rows.clone());
+            // Stamps only order the rows here: the last commit of the group wins.
+            let rows = with_stamp(rows, order as i64);
+            tables.entry(part.table).or_default().push(rows);
+        }
         let target = Target {
             storage: &self.data,
             runtime: &self.runtime,
             options: &self.options,
+            floor: state.version.orphan_floor,
         };
         let mut edits = Vec::new();
-        for (table, (schema_version, rows)) in tables {
+        for (table, rows) in tables {
             let Some(found) = state.tables.get(&table) else {
                 continue;
             };
             let Some(rows) = merge_all(rows, Keep::Newest)? else {
                 continue;
             };
-            let schema = &found.entry.schema;
-            edits.extend(write_commit(target, table, schema, schema_version, vec![rows]).await?);
+            let (schema, version) = (&found.entry.schema, found.entry.schema_version);
+            edits.extend(write_commit(target, table, schema, version, vec![rows]).await?);
         }
         Ok(edits)
+    }
+}
+
+fn uploaded(prepared: &Prepared, ts: i64) -> Committed {
+    Committed {
+        ts,
+        rows: prepared.rows(),
+        uploaded: true,
+        position: None,
+    }
+}
+
+/// What an sstable had that gc took is not known: it counts as a conflict.
+fn gone_is_a_hit(error: Error) -> Result<bool> {
+    match is_missing(&error) {
+        true => Ok(true),
+        false => Err(error),
     }
 }
 
@@ -308,46 +351,4 @@ impl Drop for Worker {
             queue.running = false;
         }
     }
-}
-
-/// The next commits of `waiting` that fit into one record; answers barriers before them. `None` at the
-/// end.
-fn next_group(waiting: &mut VecDeque<Job>, bound: usize) -> Option<Vec<Waiting>> {
-    let mut group = Vec::new();
-    let mut bytes = 0;
-    while group.is_empty() || (group.len() < GROUP_COMMITS && bytes < bound) {
-        match waiting.pop_front() {
-            Some(Job::Commit(prepared, sender)) => {
-                bytes += prepared.ipc.len();
-                group.push((prepared, sender));
-            }
-            Some(Job::Barrier(sender)) if group.is_empty() => {
-                let _ = sender.send(());
-            }
-            Some(barrier) => {
-                waiting.push_front(barrier);
-                break;
-            }
-            None if group.is_empty() => return None,
-            None => break,
-        }
-    }
-    Some(group)
-}
-
-fn with_stamp(rows: Rows, stamp: i64) -> Rows {
-    Rows {
-        stamps: crate::data::rows::Stamps::All(stamp),
-        ..rows
-    }
-}
-
-fn inline_edits(group: &[Prepared]) -> Vec<Edit> {
-    let edit = |p: &Prepared| Edit::Rows {
-        table: p.table,
-        schema_version: p.schema_version,
-        kind: p.kind,
-        ipc: p.ipc.clone(),
-    };
-    group.iter().map(edit).collect()
 }

@@ -4,14 +4,40 @@
 use super::{Inner, log::IfFreed};
 use crate::{
     error::{Error, ErrorKind, Result},
-    flush::{Flushed, Publish, Target, write_seals},
+    flush::{Flushed, Publish, Target, oldest_seals, write_seals},
     log::store::Tail,
-    state::State,
+    state::{State, pending::PendingCommit},
 };
 use std::sync::{Arc, atomic::Ordering};
 
 /// How often a flush writes its sstables anew because other flushes were quicker.
 const REWRITES: usize = 8;
+
+/// What one record of a flush may hold: the oldest seals, at least one.
+#[derive(Clone, Copy)]
+pub(super) struct Limit {
+    /// None after this generation.
+    pub(super) until: u64,
+    /// No more bytes of memory than this.
+    pub(super) bytes: usize,
+}
+
+/// Everything.
+const ALL: Limit = Limit {
+    until: u64::MAX,
+    bytes: usize::MAX,
+};
+
+/// What one record of a flush took up.
+#[derive(Default)]
+pub(super) struct Step {
+    /// Bytes that it took in memory.
+    pub(super) memory_bytes: usize,
+    /// Pending commits, their rows and the bytes of their sstables.
+    pub(super) commits: u64,
+    pub(super) rows: u64,
+    pub(super) bytes: u64,
+}
 
 impl Inner {
     /// After a commit: seal at the bounds. Without a WAL each commit is a record, so the log's tail
@@ -23,10 +49,13 @@ impl Inner {
             if !sealed.seals.is_empty() {
                 match self.options.detached_tasks {
                     true => self.start_flush(),
-                    false => self.counts.maintenance(self.flush_seals().await),
+                    false => self
+                        .counts
+                        .maintenance(self.flush_step(ALL).await.map(drop)),
                 }
             }
         }
+        self.keep_version_soon();
         if self.wal.is_none() && self.claim_checkpoint() {
             let outcome = self.checkpoint_now().await;
             self.counts.maintenance(outcome);
@@ -51,43 +80,63 @@ impl Inner {
         let inner = self.clone();
         self.runtime.spawn(Box::pin(async move {
             inner.counts.flush_started.store(false, Ordering::Release);
-            let outcome = inner.flush_seals().await;
-            inner.counts.maintenance(outcome);
+            let outcome = inner.flush_step(ALL).await;
+            inner.counts.maintenance(outcome.map(drop));
+            inner.keep_version_soon();
         }));
     }
 
     /// Seals what is active and flushes all seals.
     pub(super) async fn flush_all(&self) -> Result<()> {
         self.change_state(State::sealed);
-        self.flush_seals().await
+        self.flush_step(ALL).await.map(drop)
     }
 
-    /// Flushes all seals: sstables, then the record, then the swap (DESIGN promise 4).
-    async fn flush_seals(&self) -> Result<()> {
+    /// Flushes the oldest seals: sstables, then the record, then the swap (DESIGN promise 4). `None` if
+    /// there are none.
+    pub(super) async fn flush_step(&self, limit: Limit) -> Result<Option<Step>> {
         let _one = self.alone(&self.maintenance).await;
         self.check_not_ended()?;
         self.counts.flushing.fetch_add(1, Ordering::AcqRel);
-        let outcome = self.write_and_publish().await;
+        let outcome = self.heard(self.write_and_publish(limit).await);
         self.counts.flushing.fetch_sub(1, Ordering::AcqRel);
-        outcome?;
+        self.counts.upload(&outcome, self.runtime.now_micros());
+        let step = outcome?;
         if self.claim_checkpoint() || self.dead_wal_is_large().await {
             self.checkpoint_alone().await?;
         }
-        Ok(())
+        Ok(step)
     }
 
-    async fn write_and_publish(&self) -> Result<()> {
+    async fn write_and_publish(&self, limit: Limit) -> Result<Option<Step>> {
+        if self.state().seals.is_empty() {
+            return Ok(None);
+        }
+        if self.is_offline() {
+            // One request tells whether it is worth while to write sstables; and their names need the
+            // store's clock (PROTOCOL T1), or gc's orphan floor would not reach them (G3).
+            self.refresh().await?;
+        }
         for _ in 0..REWRITES {
+            let state = self.state();
             let target = Target {
                 storage: &self.data,
                 runtime: &self.runtime,
                 options: &self.options,
+                floor: state.version.orphan_floor,
             };
-            let Some(flushed) = write_seals(target, &self.state()).await? else {
-                return Ok(());
+            let Some((last, memory_bytes)) = oldest_seals(&state, limit.until, limit.bytes) else {
+                return Ok(None);
             };
-            if self.publish(&flushed).await? {
-                return Ok(());
+            let flushed = write_seals(target, &state, last).await?;
+            if let Some(commits) = self.publish(&flushed).await? {
+                let (bytes, rows) = flushed.uploaded();
+                return Ok(Some(Step {
+                    memory_bytes,
+                    commits,
+                    rows: rows * u64::from(commits > 0),
+                    bytes: bytes * u64::from(commits > 0),
+                }));
             }
             // Where the log was read anew, sealed rows are active again.
             self.change_state(State::sealed);
@@ -98,22 +147,32 @@ impl Inner {
         ))
     }
 
-    /// Commits the record of a flush; its rows leave memory when the record is applied. False if the
-    /// sstables no longer fit.
-    async fn publish(&self, flushed: &Flushed) -> Result<bool> {
-        let mut fits = true;
+    /// Commits the record of a flush; its rows leave memory when the record is applied. The pending
+    /// commits that went up by it; `None` if the sstables no longer fit.
+    async fn publish(&self, flushed: &Flushed) -> Result<Option<u64>> {
+        let floors = flushed.wal_floors();
+        if !floors.is_empty() {
+            self.note_tried(&floors).await?;
+        }
+        let mut uploads = Some(0);
         let mut plan = |state: &State| match flushed.publish(state) {
-            Publish::Edits(edits) => Ok(edits),
+            Publish::Edits(edits) => {
+                let of = |c: &PendingCommit| (c.position.session, c.position.frame);
+                let up =
+                    |(session, frame)| floors.iter().any(|(s, to)| *s == session && frame <= *to);
+                uploads = Some(state.pending.iter().filter(|c| up(of(c))).count() as u64);
+                Ok(edits)
+            }
             Publish::Rewrite => {
-                fits = false;
+                uploads = None;
                 Ok(Vec::new())
             }
         };
         self.commit_record(IfFreed::Replan, &mut plan).await?;
-        if fits {
+        if uploads.is_some() {
             self.counts.flushed(flushed.rows());
         }
-        Ok(fits)
+        Ok(uploads)
     }
 
     /// Whether a checkpoint is due that nobody is writing; then it is this call's to write. Should the
@@ -121,8 +180,9 @@ impl Inner {
     fn claim_checkpoint(&self) -> bool {
         self.change(|current| {
             let open = current.tail.without(current.claimed);
-            let due = open.records >= self.options.checkpoint_records
-                || open.bytes >= self.options.checkpoint_bytes;
+            let bounds = self.settings_of(&current.state.version);
+            let due =
+                open.records >= bounds.checkpoint_records || open.bytes >= bounds.checkpoint_bytes;
             if due {
                 current.claimed = current.tail;
             }
@@ -131,8 +191,10 @@ impl Inner {
     }
 
     async fn dead_wal_is_large(&self) -> bool {
-        let Some(wal) = &self.wal else { return false };
-        let floors = self.state().version.floors();
+        let (Some(wal), Some(device)) = (&self.wal, &self.device) else {
+            return false;
+        };
+        let floors = device.floors(&self.state().version);
         let dead = wal.lock().await.dead_bytes(&floors);
         dead >= 2 * self.options.wal_segment_bytes
     }
@@ -141,7 +203,7 @@ impl Inner {
     /// checkpoints stay small.
     pub(super) async fn checkpoint_now(&self) -> Result<()> {
         let inline = self.state().version.inline_bytes() as u64;
-        if inline > 4 * self.options.checkpoint_bytes {
+        if inline > self.settings().checkpoint_bytes.saturating_mul(4) {
             self.flush_all().await?;
         }
         let _one = self.alone(&self.maintenance).await;
@@ -167,9 +229,6 @@ impl Inner {
             written?;
             self.counts.checkpoints.fetch_add(1, Ordering::Relaxed);
         }
-        if let Some(wal) = &self.wal {
-            wal.lock().await.truncate(&version.floors()).await?;
-        }
-        Ok(())
+        self.truncate_wal(version).await
     }
 }

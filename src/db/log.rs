@@ -3,27 +3,32 @@
 //! held across a request: a call that vanishes blocks nobody, and another call of this handle that
 //! was quicker is met like any foreign writer.
 
-use super::{Current, Inner};
+use super::{Current, Inner, offline::check_lineage, settings::settings_of};
 use crate::{
-    data::{intake, rows::Rows, schema::TableSchema},
-    error::{Error, Result},
+    data::{adapt::SchemaMap, intake, rows::Rows, schema::TableSchema},
+    error::{Error, ErrorKind, Result},
     log::{
+        chain::{Found, unpack},
         clock::Moment,
-        edit::{Edit, Settings, TableId},
-        record::{Record, record_key},
-        store::{Fence, Found, Loaded, Slot, Tail, unknown},
-        version::{Head, InlineRows, Version},
+        edit::{Edit, TableId},
+        record::{Record, encode_object, record_key},
+        store::{Fence, Loaded, Slot, Tail, unknown},
+        version::{Head, InlineRows, TableEntry, Version},
     },
     merge::{Kind, sorted_rows},
-    state::{State, TableState},
+    state::{
+        State, TableState,
+        recent::{self, Touched},
+    },
 };
 use bytes::Bytes;
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 /// How many foreign records a commit goes past before it gives up as `Unavailable`.
 const MAX_LOST_RACES: usize = 64;
-/// So many records are looked for one by one; then the log is listed and they are read in parallel.
-const PROBES: usize = 4;
+/// So many records are looked for one by one; then the log is listed and the newest read, which has
+/// copies of those before it.
+const PROBES: usize = 2;
 /// How long a call without detached tasks looks on while another of this handle puts a record, and how
 /// often it looks. The other may have vanished, so this saves requests and decides nothing.
 const LOOK_ON: Duration = Duration::from_millis(500);
@@ -47,8 +52,9 @@ impl Inner {
     pub(super) async fn commit_record(&self, if_freed: IfFreed, plan: Plan<'_>) -> Result<Head> {
         // Records of one handle would only race each other.
         let _turn = self.alone(&self.committing).await;
-        for lost in 0..MAX_LOST_RACES {
-            self.jitter(lost).await;
+        let mut lost = 0;
+        for _ in 0..MAX_LOST_RACES {
+            self.await_turn(lost).await?;
             let (before, _taking) = self.take_slot().await;
             if self.log.is_stale(&self.fence(&before)) {
                 self.follow().await?;
@@ -60,18 +66,26 @@ impl Inner {
                 return Ok(version.head);
             }
             let record = self.next_record(version, edits);
-            let bytes = Bytes::from(record.encode());
             // Decode what readers will decode, before anybody can: a record that cannot be applied
             // must never get a slot.
-            let next = Step::new(version, &Found::decode(record.seq, &bytes)?)?;
+            let found = Found::decode(&record_key(record.seq), record.seq, record.encode())?;
+            let bytes = encode_object(&found.body, &before.recent.copies(record.seq));
+            let own = (record.seq, found.digest);
+            let next = Step::new(version, found)?;
             let fence = self.fence(&before);
-            match self.log.put_record(record.seq, &bytes, &fence).await? {
+            let asked = self.runtime.monotonic();
+            let slot = self.log.put_record(own, &bytes, &fence).await?;
+            self.timed(asked, 1 + u32::from(matches!(slot, Slot::Lost(_))));
+            match slot {
                 Slot::Won(proof) => {
                     let head = next.version.head;
                     self.adopt(next, Some(proof));
                     return Ok(head);
                 }
-                Slot::Lost(foreign) => self.meet(&before, record.seq, &foreign).await?,
+                Slot::Lost(foreign) => {
+                    lost += 1;
+                    self.meet(&before, record.seq, &foreign).await?;
+                }
                 Slot::Freed => {
                     let jumped = self.jump(&before).await;
                     if if_freed == IfFreed::Unknown {
@@ -82,18 +96,9 @@ impl Inner {
             }
         }
         Err(Error::new(
-            crate::ErrorKind::Unavailable,
+            ErrorKind::Unavailable,
             format!("other writers won the next slot {MAX_LOST_RACES} times in a row: retry later"),
         ))
-    }
-
-    /// Who lost twice waits for a random while, so that not all come back at once (PROTOCOL C3).
-    async fn jitter(&self, lost: usize) {
-        if lost > 1 {
-            let most = 5_000u64 << lost.min(5);
-            let wait = u64::from_le_bytes(self.random()) % most;
-            self.runtime.sleep(Duration::from_micros(wait)).await;
-        }
     }
 
     /// What is current when no other call of this handle is putting a record there, as far as that is
@@ -131,7 +136,7 @@ impl Inner {
     fn next_record(&self, version: &Version, mut edits: Vec<Edit>) -> Record {
         let first = version.database.is_none();
         if first {
-            edits.push(Edit::Settings(self.settings()));
+            edits.push(Edit::Settings(settings_of(&self.options)));
         }
         Record {
             database: version.database.unwrap_or_else(|| self.random()),
@@ -144,25 +149,12 @@ impl Inner {
         }
     }
 
-    fn settings(&self) -> Settings {
-        Settings {
-            grace: self.options.grace.as_micros() as u64,
-            retention: self.options.retention.as_micros() as u64,
-            inline_commit_bytes: self.options.inline_commit_bytes as u64,
-            checkpoint_records: self.options.checkpoint_records,
-            checkpoint_bytes: self.options.checkpoint_bytes,
-        }
-    }
-
     /// PROTOCOL F1: a proof counts for half the grace time that all handles use (N3).
-    fn fence(&self, at: &Current) -> Fence {
-        let grace = match &at.state.version.settings {
-            Some(settings) => Duration::from_micros(settings.grace),
-            None => self.options.grace,
-        };
+    pub(super) fn fence(&self, at: &Current) -> Fence {
+        let grace = self.settings_of(&at.state.version).grace;
         Fence {
             proof: at.proof,
-            counts_for: grace / 2,
+            counts_for: Duration::from_micros(grace) / 2,
         }
     }
 
@@ -202,8 +194,14 @@ impl Inner {
     ) -> Result<Arc<TableState>> {
         self.refresh().await?;
         let Some(now) = self.state().tables.get(&seen.id).cloned() else {
-            return Err(Error::invalid("the table was dropped"));
+            return Err(dropped());
         };
+        if now.entry.schema_version != seen.entry.schema_version {
+            return Err(Error::new(
+                ErrorKind::Expired,
+                format!("{error}; the table was altered meanwhile: start the read again"),
+            ));
+        }
         let live = |id| now.files.iter().any(|f| f.meta.id == id);
         match seen.files.iter().all(|f| live(f.meta.id)) {
             true => Err(error),
@@ -213,36 +211,43 @@ impl Inner {
 
     /// Lists what follows the position and applies it; where that is a gap or another branch, the
     /// position was left behind, and the newest checkpoint leads on (PROTOCOL F1, F2).
-    async fn follow(&self) -> Result<()> {
+    pub(super) async fn follow(&self) -> Result<()> {
         let before = self.current();
+        if before.offline.is_some() {
+            return self.connect().await;
+        }
         let asked = self.log.moment();
         let head = before.state.version.head;
         let Ok(all) = self.log.read_after(head.seq, head.digest).await? else {
             return self.jump(&before).await;
         };
-        let mut at = head;
-        for found in &all {
-            let current = self.current();
+        let at = all.last().map_or(head, Found::head);
+        self.adopt_all(head, all)?;
+        self.prove(at, asked);
+        Ok(())
+    }
+
+    /// Applies a chain of records that follow `at`, as far as no other call of this handle did.
+    pub(super) fn adopt_all(&self, mut at: Head, chain: Vec<Found>) -> Result<()> {
+        for found in chain {
+            let (current, next) = (self.current(), found.head());
             if current.state.version.head == at {
                 self.adopt(Step::new(&current.state.version, found)?, None);
             }
-            at = Head {
-                seq: found.record.seq,
-                ts: found.record.ts,
-                digest: found.digest,
-            };
+            at = next;
         }
-        self.prove(at, asked);
         Ok(())
     }
 
     async fn jump(&self, before: &Current) -> Result<()> {
         let version = before.state.version.as_ref().clone();
         let loaded = self.log.reach(version).await?;
+        check_lineage(&before.state.version, &loaded.version)?;
         let inline = all_inline_rows(&loaded.version)?;
         let Loaded {
             version,
             tail,
+            recent,
             proof,
         } = loaded;
         let version = Arc::new(version);
@@ -253,10 +258,13 @@ impl Inner {
             } else if version.head.seq > here.seq {
                 current.state = Arc::new(current.state.jumped(version, inline));
                 current.tail = tail;
+                current.recent = recent;
                 current.claimed = Tail::default();
                 current.proof = proof;
             }
         });
+        self.look_for_doubt();
+        self.reached();
         Ok(())
     }
 
@@ -266,11 +274,12 @@ impl Inner {
         if self.log.is_stale(&self.fence(before)) {
             return self.follow().await;
         }
-        let found = Found::decode(seq, bytes)?;
         let version = &before.state.version;
-        if found.record.prev == version.head.digest {
-            self.adopt(Step::new(version, &found)?, None);
-            return Ok(());
+        for found in unpack(seq, bytes, seq)? {
+            if found.record.prev == version.head.digest {
+                self.adopt(Step::new(version, found)?, None);
+                return Ok(());
+            }
         }
         self.jump(before).await
     }
@@ -278,14 +287,22 @@ impl Inner {
     /// The state after a record, unless another call of this handle brought the state on meanwhile: it
     /// can only have applied the same record, and maybe more.
     fn adopt(&self, step: Step, proof: Option<Moment>) {
+        let seen = self.runtime.monotonic();
         self.change(|current| {
             if current.state.version.head == step.after {
-                current.state = Arc::new(current.state.with_record(step.version, step.inline));
+                let state = current.state.with_record(step.version, step.inline);
+                // A device checks its transactions against its own commits alone (PROTOCOL W5).
+                current.state = Arc::new(match self.wal.is_some() {
+                    true => state,
+                    false => state.with_change(step.touched),
+                });
                 current.tail.records += 1;
-                current.tail.bytes += step.bytes;
+                current.tail.bytes += step.found.body.len() as u64;
+                current.recent.push(&step.found, Some(seen));
                 current.proof = proof.unwrap_or(current.proof);
             }
         });
+        self.reached();
     }
 
     /// The position was proved, if it still is the position.
@@ -295,6 +312,7 @@ impl Inner {
                 current.proof = proof;
             }
         });
+        self.reached();
     }
 }
 
@@ -317,20 +335,31 @@ struct Step {
     after: Head,
     version: Arc<Version>,
     inline: Vec<(TableId, Rows)>,
-    bytes: u64,
+    /// What transactions are checked against: inline rows and fresh sstables; rows that were only moved
+    /// never conflict (PROTOCOL C4).
+    touched: Vec<(TableId, Touched)>,
+    found: Found,
 }
 
 impl Step {
-    fn new(before: &Version, found: &Found) -> Result<Self> {
+    fn new(before: &Version, found: Found) -> Result<Self> {
         let version = Arc::new(before.apply(&found.record, found.digest)?);
         let inline = inline_rows(&version, found.record.seq)?;
+        let mut touched: Vec<(TableId, Touched)> = recent::touched(&inline).collect();
+        touched.extend(version.fresh_files().map(|(t, f)| (t, Touched::File(f))));
         Ok(Self {
             after: before.head,
             version,
             inline,
-            bytes: found.bytes,
+            touched,
+            found,
         })
     }
+}
+
+/// PROTOCOL C6: rows of a dropped table die with it.
+pub(super) fn dropped() -> Error {
+    Error::invalid("the table was dropped: create it again, and ask the database for the new one")
 }
 
 /// All inline rows of a version, oldest record first.
@@ -343,15 +372,24 @@ pub(super) fn all_inline_rows(version: &Version) -> Result<Vec<(TableId, Rows)>>
     Ok(all)
 }
 
-/// The rows that record `seq` carries inline, sorted: one row per key and table (PROTOCOL T4).
+/// The rows that record `seq` carries inline.
 fn inline_rows(version: &Version, seq: u64) -> Result<Vec<(TableId, Rows)>> {
-    let mut out: Vec<(TableId, Rows)> = Vec::new();
     let of_record = version.inline.iter().filter(|r| r.seq == seq);
+    rows_of(version, of_record)
+}
+
+/// Inline rows of one record, sorted: one row per key and table (PROTOCOL T4). Without those of tables that
+/// are not there any more.
+pub(super) fn rows_of<'a>(
+    version: &Version,
+    of_record: impl IntoIterator<Item = &'a InlineRows>,
+) -> Result<Vec<(TableId, Rows)>> {
+    let mut out: Vec<(TableId, Rows)> = Vec::new();
     for rows in of_record {
         let Some(entry) = version.tables.get(&rows.table) else {
             continue;
         };
-        let sorted = decode_inline(&entry.schema, rows)?;
+        let sorted = decode_inline(entry, rows)?;
         match out.iter_mut().find(|(table, _)| *table == rows.table) {
             None => out.push((rows.table, sorted)),
             Some((_, earlier)) => *earlier = later_wins(earlier, sorted)?,
@@ -360,10 +398,16 @@ fn inline_rows(version: &Version, seq: u64) -> Result<Vec<(TableId, Rows)>> {
     Ok(out)
 }
 
-fn decode_inline(schema: &TableSchema, rows: &InlineRows) -> Result<Rows> {
-    let batches = decode_rows(schema, rows.kind, &rows.ipc)
-        .map_err(|e| Error::corrupt(format!("{}: {e}", record_key(rows.seq))))?;
-    sorted_rows(schema, rows.kind, &batches, rows.ts)
+/// Rows decoded as what they were validated against, in today's layout (PROTOCOL C6).
+fn decode_inline(entry: &TableEntry, rows: &InlineRows) -> Result<Rows> {
+    let place = |e: Error| Error::corrupt(format!("{}: {e}", record_key(rows.seq)));
+    let schema = entry.schema_at(rows.schema_version).map_err(place)?;
+    let batches = decode_rows(&schema, rows.kind, &rows.ipc).map_err(place)?;
+    let sorted = sorted_rows(&schema, rows.kind, &batches, rows.ts)?;
+    match rows.schema_version == entry.schema_version {
+        true => Ok(sorted),
+        false => SchemaMap::new(&schema, &entry.schema)?.rows(&sorted),
+    }
 }
 
 /// IPC bytes that were validated when they were written; they are validated again.

@@ -1,24 +1,52 @@
 //! The engine: opens a database, commits, reads, flushes, closes. A [`Db`] is a handle; clones share
 //! one database. Decisions live below; what is here drives them in the right order.
 
+mod changes;
 mod commit;
+mod conflict;
+mod device;
+mod feeds;
 mod flush;
+mod gc;
+mod group;
+mod line;
 mod log;
+mod offline;
 mod open;
+mod parked;
+mod prepare;
+mod reader;
 mod scan;
+mod schema;
+mod settings;
+mod snapshot;
 mod stats;
 mod table;
+mod tags;
+mod transaction;
+mod turn;
+mod upload;
+mod watch;
 
+pub use changes::{Change, Changes, ChangesOptions, Cursor, TableChange};
 pub use commit::Committed;
+pub use gc::{GcOptions, GcReport};
+pub use parked::Parked;
 pub use scan::{Scan, ScanBuilder};
+pub use settings::SettingsChange;
+pub use snapshot::{Snapshot, SnapshotTable};
 pub use stats::{Stats, TableStats};
 pub use table::Table;
+pub use tags::LogVersion;
+pub use transaction::{Isolation, Transaction, TransactionOptions, TransactionTable};
+pub use upload::{KeepUploaded, UploadOptions, Uploaded};
 
 use crate::{
     data::schema::TableSchema,
     env::{Counted, Env, LockGuard, Runtime, Storage},
     error::{Error, Result},
     log::{
+        chain::Recent,
         clock::Moment,
         edit::Edit,
         store::{LogStore, Tail},
@@ -27,10 +55,10 @@ use crate::{
     options::Options,
     scan::readers::Readers,
     state::State,
-    wal::{DatabaseId, WalWriter},
+    wal::{DatabaseId, SessionId, WalWriter},
 };
 use commit::Queue;
-use log::IfFreed;
+use line::{First, Line, Lined};
 use std::{
     sync::{
         Arc, Mutex, PoisonError,
@@ -59,10 +87,15 @@ struct Inner {
     queue: Mutex<Queue>,
     log: LogStore,
     /// One record of this handle at a time; see `alone`.
-    committing: async_lock::Mutex<()>,
-    wal: Option<async_lock::Mutex<WalWriter>>,
+    committing: Line,
+    wal: Option<Lined<WalWriter>>,
+    /// The WAL's session of this handle.
+    session: Option<SessionId>,
+    device: Option<device::Device>,
+    /// Wakes at each move of the log's head here, and at the close.
+    watch: watch::Watch,
     /// One flush or checkpoint at a time; see `alone`.
-    maintenance: async_lock::Mutex<()>,
+    maintenance: Line,
     readers: Arc<Readers>,
     lock: Mutex<Option<Box<dyn LockGuard>>>,
     closed: AtomicBool,
@@ -70,6 +103,7 @@ struct Inner {
     /// that the next handle replays from the WAL, perhaps above that handle's newer ones.
     ended: AtomicBool,
     counts: stats::Counts,
+    feeds: feeds::Feeds,
 }
 
 /// Where the handle is in the log. Swapped together, so that a proof never speaks of another position.
@@ -78,21 +112,32 @@ struct Current {
     state: Arc<State>,
     /// The records since the newest checkpoint that this handle knows of.
     tail: Tail,
+    /// The last records up to the position.
+    recent: Recent,
+    /// What a request takes, as lately measured.
+    round_trip: Duration,
     /// How much of the tail a checkpoint under way is going to cover.
     claimed: Tail,
     /// When the position was last proved to be on the live log (PROTOCOL F1).
     proof: Moment,
+    /// The position was never proved in this process: the handle opened offline, from a version that was
+    /// the head at this time, in microseconds.
+    offline: Option<i64>,
     /// The slot a call of this handle is putting its record into, and until when that is believed.
     taking: Option<(u64, Duration)>,
 }
 
 impl Db {
     /// Opens the database in `env`, or an empty one if there is none. Writes nothing: the first
-    /// table does. With a WAL, everything acknowledged there and not yet in the log is replayed.
+    /// table does. With a WAL, everything acknowledged there and not yet in the log is replayed; and if the
+    /// data store does not answer, the database opens by the version that the device keeps there
+    /// (`Options::offline`): `Stats::online` is false then, and rows that only the store has are
+    /// `Unavailable`.
     ///
     /// # Errors
     /// `Busy` if another handle holds the WAL, `Corrupt` with the place, `Invalid` for options out
-    /// of range or a WAL of another database, and the store's own.
+    /// of range or a WAL of another database, `Unavailable` if the store does not answer and the device
+    /// has no version, and the store's own.
     pub async fn open(env: Env, options: Options) -> Result<Db> {
         open::open(env, options).await
     }
@@ -100,6 +145,7 @@ impl Db {
     /// The table of that name, or `Invalid` listing what there is.
     pub fn table(&self, name: &str) -> Result<Table> {
         self.inner.check_open()?;
+        self.inner.keep_version_soon();
         let state = self.inner.state();
         match state.version.table(name) {
             Some((id, _)) => Ok(Table::new(self.inner.clone(), id)),
@@ -114,37 +160,43 @@ impl Db {
     /// is empty or longer than 128 bytes.
     pub async fn create_table(&self, name: &str, schema: TableSchema) -> Result<Table> {
         self.inner.check_open()?;
-        check_table_name(name)?;
+        check_name("table", name)?;
         let schema = Arc::new(schema);
-        self.inner
-            .commit_record(IfFreed::Replan, &mut |state| {
-                let version: &Version = &state.version;
-                if let Some((_, found)) = version.table(name) {
-                    return match found.schema.difference(&schema) {
-                        None => Ok(Vec::new()),
-                        Some(difference) => Err(Error::invalid(format!(
-                            "table {name:?} exists with another schema: {difference}"
-                        ))),
-                    };
-                }
-                Ok(vec![Edit::CreateTable {
-                    table: version.next_table,
-                    name: name.to_owned(),
-                    schema: schema.clone(),
-                }])
-            })
-            .await?;
+        if let Some(table) = self.existing(name, &schema) {
+            self.inner.keep_version_soon();
+            return Ok(table);
+        }
+        self.commit_or_look(&mut |state| {
+            let version: &Version = &state.version;
+            if let Some((_, found)) = version.table(name) {
+                return match found.schema.difference(&schema) {
+                    None => Ok(Vec::new()),
+                    Some(difference) => Err(Error::invalid(format!(
+                        "table {name:?} exists with another schema: {difference}"
+                    ))),
+                };
+            }
+            Ok(vec![Edit::CreateTable {
+                table: version.next_table,
+                name: name.to_owned(),
+                schema: schema.clone(),
+            }])
+        })
+        .await?;
         self.table(name)
+    }
+
+    /// The table, if it is there with that schema: this works offline.
+    fn existing(&self, name: &str, schema: &TableSchema) -> Option<Table> {
+        let state = self.inner.state();
+        let (id, entry) = state.version.table(name)?;
+        let equal = entry.schema.difference(schema).is_none();
+        equal.then(|| Table::new(self.inner.clone(), id))
     }
 
     /// Names and schemas of all tables, by name.
     pub fn tables(&self) -> Vec<(String, Arc<TableSchema>)> {
-        let state = self.inner.state();
-        let mut tables: Vec<_> = (state.version.tables.values())
-            .map(|t| (t.name.clone(), t.schema.clone()))
-            .collect();
-        tables.sort_by(|a, b| a.0.cmp(&b.0));
-        tables
+        self.inner.state().schemas()
     }
 
     /// Moves everything acknowledged before the call into the object store, as sstables. The barrier
@@ -166,7 +218,7 @@ impl Db {
     /// of others reads them, too.
     pub async fn refresh(&self) -> Result<bool> {
         self.inner.check_open()?;
-        self.inner.refresh().await
+        self.inner.heard(self.inner.refresh().await)
     }
 
     /// What is in it and what was done, by now.
@@ -216,15 +268,12 @@ impl Inner {
         })
     }
 
-    /// One at a time of what `lock` stands for: it saves lost races and files written twice, and
-    /// nothing depends on it. Without detached tasks there is no waiting, because the call that holds
-    /// the lock may have vanished.
-    async fn alone<'a>(
-        &self,
-        lock: &'a async_lock::Mutex<()>,
-    ) -> Option<async_lock::MutexGuard<'a, ()>> {
+    /// One at a time of what `line` stands for: it saves lost races and files written twice, and
+    /// nothing depends on it. Without detached tasks there is no waiting, because the call whose
+    /// turn it is may have vanished.
+    async fn alone<'a>(&self, line: &'a Line) -> Option<First<'a>> {
         match self.options.detached_tasks {
-            true => Some(lock.lock().await),
+            true => Some(line.take().await),
             false => None,
         }
     }
@@ -252,6 +301,7 @@ impl Inner {
 
     async fn close(self: &Arc<Self>) -> Result<()> {
         let first = !self.closed.swap(true, Ordering::AcqRel);
+        self.watch.wake();
         self.drain_queue().await;
         let _maintenance = self.alone(&self.maintenance).await;
         self.ended.store(true, Ordering::Release);
@@ -259,6 +309,9 @@ impl Inner {
             Some(wal) if first => wal.lock().await.close().await,
             _ => Ok(()),
         };
+        if first {
+            self.keep_at_close().await;
+        }
         let lock = self
             .lock
             .lock()
@@ -271,18 +324,19 @@ impl Inner {
     }
 }
 
-fn check_table_name(name: &str) -> Result<()> {
+/// The name of a table or a tag: `what`.
+fn check_name(what: &str, name: &str) -> Result<()> {
     let most = crate::data::schema::MAX_NAME_BYTES;
     if name.is_empty() || name.len() > most {
         return Err(Error::invalid(format!(
-            "table name {:?} has {} bytes: it takes 1 to {most}",
+            "{what} name {:?} has {} bytes: it takes 1 to {most}",
             name.chars().take(40).collect::<String>(),
             name.len()
         )));
     }
     if name.chars().any(char::is_control) {
         return Err(Error::invalid(format!(
-            "table name {name:?} has a control character"
+            "{what} name {name:?} has a control character"
         )));
     }
     Ok(())

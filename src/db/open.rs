@@ -4,23 +4,36 @@
 use super::{
     Current, Db, Inner,
     commit::Queue,
+    device::{self, Device, Found, merged_floors},
+    feeds::Feeds,
+    line::{Line, Lined},
     log::{all_inline_rows, decode_rows},
+    offline::{Start, start},
+    parked,
     stats::Counts,
+    watch::Watch,
 };
 use crate::{
+    data::intake,
     env::{Counted, Env, Storage},
     error::{Error, Result},
     log::{
         clock::StoreTime,
-        store::{Loaded, LogStore, Tail},
+        device::Upload,
+        store::{LogStore, Tail},
     },
     merge::{Kind, sorted_rows},
     options::Options,
     scan::readers::Readers,
-    state::State,
-    wal::{Commit, FrameKind, Replayed, WalWriter, replay_with},
+    state::{State, TableRows, recent::Recent},
+    wal::{Commit, DatabaseId, FrameKind, Position, Replayed, SessionId, WalWriter, replay_with},
 };
-use std::sync::{Arc, Mutex, atomic::AtomicBool};
+use futures_util::future::join;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
+    time::Duration,
+};
 
 /// Name of the lock in a WAL directory.
 const WAL_LOCK: &str = "wal";
@@ -46,28 +59,54 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
         options.retries,
         options.concurrency,
     );
-    let Loaded {
+    let (loaded, found) = match &wal_counted {
+        Some(wal) => {
+            let (loaded, found) = join(store.load(), device::read(wal.as_ref())).await;
+            (loaded, Some(found))
+        }
+        None => (store.load().await, None),
+    };
+    let Start {
         version,
         tail,
+        recent,
         proof,
-    } = store.load().await?;
+        offline,
+        unreachable,
+    } = start(loaded, found.as_ref(), options.offline)?;
     let inline = all_inline_rows(&version)?;
     let version = Arc::new(version);
     let mut state = State::new(version.clone()).with_record(version, inline);
+    state.recent = Recent::new(options.conflict_bytes);
     let runtime = StoreTime::new(env.runtime, data.clone());
-    let wal = match &wal_counted {
-        None => None,
-        Some(storage) => {
-            let replayed = replay_into(storage.as_ref(), &mut state).await?;
-            check_database(&state, &replayed)?;
-            let storage: Arc<dyn Storage> = storage.clone();
-            let writer = WalWriter::new(storage, runtime.clone(), &options, replayed.tail);
-            Some(async_lock::Mutex::new(writer))
-        }
-    };
+    let (mut wal, mut device) = (None, None);
+    if let (Some(storage), Some(found)) = (&wal_counted, found) {
+        let now = runtime.now_micros().max(state.version.head.ts);
+        let mut replay = Replay {
+            uploads: found.uploads.as_ref().map(|u| u.sessions.clone()),
+            // Offline nobody can say what the log knows.
+            horizon: offline.is_none().then_some(now),
+            options: &options,
+            parked: Vec::new(),
+            known: BTreeSet::new(),
+        };
+        let replayed = replay.run(storage.as_ref(), &found, &mut state).await?;
+        let storage: Arc<dyn Storage> = storage.clone();
+        let writer = WalWriter::new(storage.clone(), runtime.clone(), &options, replayed.tail);
+        // Of sessions before this one nobody knows, unless it is noted.
+        let before = (writer.sessions().into_iter()).filter(|s| *s != writer.session());
+        let kept = Device::new(storage, found, before);
+        *kept.parked.lock().unwrap_or_else(PoisonError::into_inner) = replay.parked;
+        (wal, device) = (Some(writer), Some(kept));
+    }
+    let session = wal.as_ref().map(WalWriter::session);
     let mut writer = [0; 16];
     runtime.random(&mut writer);
     let readers = Arc::new(Readers::new(data.clone(), options.clone()));
+    let counts = Counts::default();
+    if let Some(why) = unreachable {
+        counts.unreachable_since(runtime.monotonic(), &why);
+    }
     Ok(Db {
         inner: Arc::new(Inner {
             options,
@@ -79,67 +118,177 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
             current: Mutex::new(Current {
                 state: Arc::new(state),
                 tail,
+                recent,
+                round_trip: Duration::ZERO,
                 claimed: Tail::default(),
                 proof,
+                offline,
                 taking: None,
             }),
             queue: Mutex::new(Queue::default()),
             log: store,
-            committing: async_lock::Mutex::new(()),
-            wal,
-            maintenance: async_lock::Mutex::new(()),
+            committing: Line::default(),
+            wal: wal.map(Lined::new),
+            session,
+            device,
+            watch: Watch::default(),
+            maintenance: Line::default(),
             readers,
             lock: Mutex::new(lock),
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
-            counts: Counts::default(),
+            counts,
+            feeds: Feeds::default(),
         }),
     })
 }
 
-/// Commits above their session's floor become pending rows, stamped above the head (PROTOCOL W2).
-async fn replay_into(storage: &dyn Storage, state: &mut State) -> Result<Replayed> {
-    let mut next = state.clone();
-    let replayed = replay_with(
-        storage,
-        Some(&state.version.floors()),
-        &mut |commit: Commit| {
-            if commit.last > next.version.wal_floor(&commit.session) {
-                next = replay_commit(&next, commit)?;
+/// What is to become of the commits of a WAL.
+struct Replay<'a> {
+    /// What the device knows of uploads; `None`: nothing, so that all may have been tried.
+    uploads: Option<BTreeMap<SessionId, Upload>>,
+    /// By when the log may have forgotten floors; `None` if that cannot be said.
+    horizon: Option<i64>,
+    options: &'a Options,
+    /// Commits that may be in the log already (PROTOCOL W4).
+    parked: Vec<Commit>,
+    /// Sessions with pending commits.
+    known: BTreeSet<SessionId>,
+}
+
+impl Replay<'_> {
+    /// Commits above their session's floor become pending rows, stamped above the head (PROTOCOL W2).
+    async fn run(
+        &mut self,
+        storage: &dyn Storage,
+        found: &Found,
+        state: &mut State,
+    ) -> Result<Replayed> {
+        let mut floors = merged_floors(
+            self.uploads.as_ref().unwrap_or(&BTreeMap::new()),
+            &state.version,
+        );
+        if let Ok(Some(kept)) = &found.version {
+            // The log may have forgotten what the device still knows.
+            for (session, frame) in kept.version.floors() {
+                let floor = floors.entry(session).or_default();
+                *floor = frame.max(*floor);
+            }
+        }
+        // Offline, uploaded rows that the kept version does not have yet are shown from the WAL, so that
+        // acknowledged rows stay (DESIGN promise 14); `connect` lets them go.
+        let shown = match self.horizon {
+            Some(_) => floors.clone(),
+            None => state.version.floors(),
+        };
+        let mut next = state.clone();
+        // Why a commit could not be taken, said only if the WAL belongs to this database.
+        let mut failed = None;
+        let replayed = replay_with(storage, Some(&floors), &mut |commit: Commit| {
+            if commit.last <= shown.get(&commit.session).copied().unwrap_or(0) {
+                return Ok(());
+            }
+            if self.is_parked(&next, &commit) {
+                self.parked.push(commit);
+                return Ok(());
+            }
+            if failed.is_some() {
+                return Ok(());
+            }
+            self.known.insert(commit.session);
+            match replay_commit(&next, commit) {
+                Ok(after) => next = after,
+                Err(error) => failed = Some(error),
+            }
+            if next.active_size().0 >= self.options.seal_bytes {
+                next = next.sealed();
             }
             Ok(())
-        },
-    )
-    .await?;
-    *state = next;
-    Ok(replayed)
+        })
+        .await?;
+        let noted = found.uploads.as_ref().map(|u| u.database);
+        check_database(state, replayed.database.or(noted).as_ref())?;
+        match failed {
+            Some(error) => Err(error),
+            None => {
+                *state = next;
+                Ok(replayed)
+            }
+        }
+    }
+
+    /// A session is parked as a whole, or not: by its oldest commit.
+    fn is_parked(&self, state: &State, commit: &Commit) -> bool {
+        let Some(horizon) = self
+            .horizon
+            .filter(|_| !self.known.contains(&commit.session))
+        else {
+            return false;
+        };
+        let of_session = |c: &Commit| c.session == commit.session;
+        if self.parked.iter().any(of_session) {
+            return true;
+        }
+        let all = |session| BTreeMap::from([(session, Upload::unknown())]);
+        let uploads = self.uploads.clone().unwrap_or_else(|| all(commit.session));
+        let retention = parked::retention(&state.version, self.options.retention);
+        let position: Position = parked::position(commit);
+        parked::in_doubt(
+            &state.version,
+            &uploads,
+            horizon,
+            retention,
+            (position, commit.stamp),
+        )
+    }
 }
 
 fn replay_commit(state: &State, commit: Commit) -> Result<State> {
     let stamp = commit.stamp.max(state.last_stamp + 1);
+    let place = |what: String| {
+        let (first, last) = (commit.first, commit.last);
+        Error::corrupt(format!("WAL frames {first} to {last}: {what}"))
+    };
+    let position = parked::position(&commit);
     let mut rows = Vec::with_capacity(commit.frames.len());
-    for frame in commit.frames {
-        let Some(table) = state.version.tables.get(&frame.table) else {
-            continue;
-        };
+    let mut dropped = 0;
+    for frame in &commit.frames {
         let kind = match frame.kind {
             FrameKind::Upsert => Kind::Upsert,
             FrameKind::Delete => Kind::Delete,
         };
-        let place = || format!("WAL frames {} to {}", commit.first, commit.last);
-        let batches = decode_rows(&table.schema, kind, &frame.payload)
-            .map_err(|e| Error::corrupt(format!("{}: {e}", place())))?;
-        rows.push((
-            frame.table,
-            sorted_rows(&table.schema, kind, &batches, stamp)?,
-        ));
+        let version = &state.version;
+        let Some(entry) = version.tables.get(&frame.table) else {
+            if frame.table >= version.next_table {
+                let table = frame.table;
+                return Err(place(format!(
+                    "they name table {table}, which the log lacks"
+                )));
+            }
+            // The table was dropped, and its rows with it (PROTOCOL C6).
+            dropped += intake::count_rows(&frame.payload).map_err(|e| place(e.to_string()))?;
+            continue;
+        };
+        let schema_version = frame.schema_version;
+        let schema = entry
+            .schema_at(schema_version)
+            .map_err(|e| place(e.to_string()))?;
+        let batches =
+            decode_rows(&schema, kind, &frame.payload).map_err(|e| place(e.to_string()))?;
+        rows.push(TableRows {
+            table: frame.table,
+            schema_version,
+            rows: sorted_rows(&schema, kind, &batches, stamp)?,
+        });
     }
-    Ok(state.with_pending(rows, commit.session, commit.last, stamp))
+    let mut next = state.replayed(rows, position, stamp, commit.stamp);
+    next.dropped_rows += dropped;
+    Ok(next)
 }
 
-fn check_database(state: &State, replayed: &Replayed) -> Result<()> {
+fn check_database(state: &State, wal: Option<&DatabaseId>) -> Result<()> {
     let hex = |id: &[u8; 16]| id.iter().map(|b| format!("{b:02x}")).collect::<String>();
-    match (&replayed.database, &state.version.database) {
+    match (wal, &state.version.database) {
         (Some(wal), Some(log)) if wal != log => Err(Error::invalid(format!(
             "the WAL belongs to database {}, the data to database {}: open them with their own \
              other half",

@@ -1,6 +1,6 @@
 //! Describing and running a scan.
 
-use super::table::{Table, select_columns};
+use super::{reader::Reader, table::select_columns};
 use crate::{
     data::{
         intake::{self, Limits, Mode},
@@ -19,7 +19,7 @@ use std::{ops::Bound, sync::Arc};
 /// Describes a scan; nothing is read before [`ScanBuilder::stream`] or [`ScanBuilder::count`].
 #[derive(Clone, Debug)]
 pub struct ScanBuilder {
-    table: Table,
+    table: Reader,
     filter: Option<Predicate>,
     select: Option<Vec<String>>,
     from: Bound<RecordBatch>,
@@ -30,7 +30,7 @@ pub struct ScanBuilder {
 }
 
 impl ScanBuilder {
-    pub(super) fn new(table: Table) -> Self {
+    pub(super) fn new(table: Reader) -> Self {
         Self {
             table,
             filter: None,
@@ -91,7 +91,7 @@ impl ScanBuilder {
 
     /// Starts the scan on the state of this moment.
     pub fn stream(&self) -> Result<Scan> {
-        let inner = self.table.inner();
+        let inner = &self.table.inner;
         let table = self.table.state()?;
         let schema = &table.entry.schema;
         let names: Option<Vec<&str>> = self
@@ -112,9 +112,12 @@ impl ScanBuilder {
             },
             limit: self.limit,
             reverse: self.reverse,
-            as_of: i64::MAX,
+            as_of: self.table.as_of(),
             batch_rows,
         };
+        let narrowed = request.filter.as_ref().map(|f| f.key_range(schema));
+        let read = narrowed.map_or(request.range.clone(), |r| request.range.intersect(&r));
+        self.table.note(&read);
         let run = ScanRun::new(table.clone(), inner.readers.clone(), request.clone())?;
         Ok(Scan {
             table: self.table.clone(),
@@ -156,7 +159,7 @@ fn encode_bound(
 
 /// A running scan over one state. Dropping it ends it.
 pub struct Scan {
-    table: Table,
+    table: Reader,
     state: Arc<TableState>,
     request: ScanRequest,
     run: ScanRun,
@@ -175,7 +178,7 @@ impl Scan {
     /// # Errors
     /// `Expired` if the scan took longer than the grace time and gc took what it reads.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        self.table.inner().check_open()?;
+        self.table.inner.check_open()?;
         let mut again = true;
         let batch = loop {
             match self.run.next().await {
@@ -193,12 +196,12 @@ impl Scan {
     /// The number of rows, on the state the scan reads, reading as little as possible. Only before
     /// its first batch: it counts from the start.
     pub async fn count(mut self) -> Result<u64> {
-        self.table.inner().check_open()?;
+        self.table.inner.check_open()?;
         self.request.columns = Vec::new();
         match self.run.without_columns()?.count().await {
             Err(e) if is_missing(&e) => {
-                let inner = self.table.inner();
-                let state = inner.after_missing(&self.state, e).await?;
+                let inner = &self.table.inner;
+                let state = self.table.after_missing(&self.state, e).await?;
                 let run = ScanRun::new(state, inner.readers.clone(), self.request)?;
                 run.count().await
             }
@@ -208,16 +211,15 @@ impl Scan {
 
     /// PROTOCOL G4: a file is gone. Before its first batch a scan can begin again on a newer version.
     async fn start_anew(&mut self, error: Error) -> Result<()> {
-        let inner = self.table.inner();
         let gone = error.message().to_owned();
-        self.state = inner.after_missing(&self.state, error).await?;
+        self.state = self.table.after_missing(&self.state, error).await?;
         if self.given {
             return Err(Error::new(
                 ErrorKind::Expired,
                 format!("{gone}: the scan took longer than the grace time; start it again"),
             ));
         }
-        let readers = inner.readers.clone();
+        let readers = self.table.inner.readers.clone();
         self.run = ScanRun::new(self.state.clone(), readers, self.request.clone())?;
         Ok(())
     }

@@ -1,10 +1,10 @@
 //! Numbers about an open database.
 
 use super::Inner;
-use crate::{env::Requests, error::Result};
+use crate::{env::Requests, error::Result, wal::WalWriter};
 use std::{
     sync::{
-        Mutex, PoisonError,
+        Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::Duration,
@@ -15,6 +15,14 @@ use std::{
 pub struct Stats {
     /// `local` with a WAL, else `remote`.
     pub durability: &'static str,
+    /// Whether the store answered when this handle last asked it. False until then where the database was
+    /// opened offline.
+    pub online: bool,
+    /// Why not, if it is not online.
+    pub unreachable: Option<String>,
+    /// When the position in the log was last proved to be its head, by this device's clock: microseconds
+    /// since the Unix epoch.
+    pub proved_at: i64,
     /// Number of the newest log record; 0 in an empty database.
     pub head: u64,
     /// The greatest timestamp given out or read: microseconds since the Unix epoch.
@@ -23,11 +31,24 @@ pub struct Stats {
     pub commits: u64,
     /// Rows they wrote.
     pub rows_committed: u64,
-    /// Rows acknowledged that are not in the object store yet; superseded ones may count.
+    /// Commits acknowledged that are not in the object store yet.
+    pub backlog_commits: u64,
+    /// Their rows; superseded ones may count.
     pub backlog_rows: u64,
     /// Their bytes in memory.
     pub backlog_bytes: u64,
-    /// Bytes of all memtables.
+    /// Rows this device had acknowledged that were not in the object store when their table was
+    /// dropped there: nobody will read them. Those this handle met.
+    pub dropped_rows: u64,
+    /// When the oldest of them was made, by this device's clock: microseconds since the Unix epoch.
+    pub backlog_since: Option<i64>,
+    /// Why the last upload (or other flush) failed, if it did; until one succeeds.
+    pub upload_error: Option<String>,
+    /// When that was: microseconds since the Unix epoch.
+    pub upload_error_at: Option<i64>,
+    /// Commits that are parked: see `Db::parked`.
+    pub parked_commits: u64,
+    /// Bytes of memtable rows, all of them.
     pub memtable_bytes: u64,
     /// Bytes of WAL segments.
     pub wal_bytes: u64,
@@ -75,6 +96,9 @@ pub(super) struct Counts {
     rows: AtomicU64,
     flushes: AtomicU64,
     maintenance_error: Mutex<Option<String>>,
+    upload_error: Mutex<Option<(i64, String)>>,
+    /// Since when (monotonic) the store does not answer, as far as it was asked; and what it said.
+    unreachable: Mutex<Option<(Duration, String)>>,
     /// When the active memtables got their first batch.
     active_since: Mutex<Option<Duration>>,
 }
@@ -98,6 +122,27 @@ impl Counts {
         *error = outcome.err().map(|e| e.to_string());
     }
 
+    /// What became of an upload, at `now`.
+    pub(super) fn upload<T>(&self, outcome: &Result<T>, now: i64) {
+        let error = outcome.as_ref().err().map(|e| (now, e.to_string()));
+        *lock(&self.upload_error) = error;
+    }
+
+    /// The store did not answer.
+    pub(super) fn unreachable_since(&self, at: Duration, why: &str) {
+        *lock(&self.unreachable) = Some((at, why.to_owned()));
+    }
+
+    /// It did.
+    pub(super) fn reached(&self) {
+        *lock(&self.unreachable) = None;
+    }
+
+    /// When the store did not answer, if it has not since.
+    pub(super) fn unreachable(&self) -> Option<(Duration, String)> {
+        lock(&self.unreachable).clone()
+    }
+
     /// Age of the active memtables' first batch, seen from `now`.
     pub(super) fn active_age(&self, batches: usize, now: Duration) -> Duration {
         let mut since = self
@@ -111,8 +156,14 @@ impl Counts {
     }
 }
 
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 pub(super) fn collect(inner: &Inner) -> Stats {
-    let state = inner.state();
+    let current = inner.current();
+    let state = &current.state;
+    let upload_error = lock(&inner.counts.upload_error).clone();
     let counts = &inner.counts;
     let (backlog_rows, backlog_bytes) = state.backlog();
     let tables = state.tables.values().map(|t| TableStats {
@@ -130,17 +181,26 @@ pub(super) fn collect(inner: &Inner) -> Stats {
         } else {
             "remote"
         },
+        online: !inner.is_offline(),
+        unreachable: counts.unreachable().map(|(_, why)| why),
+        proved_at: current.offline.unwrap_or(current.proof.wall),
         head: state.version.head.seq,
         last_timestamp: state.last_stamp,
         commits: counts.commits.load(Relaxed),
         rows_committed: counts.rows.load(Relaxed),
+        backlog_commits: state.pending.len() as u64,
         backlog_rows: backlog_rows as u64,
         backlog_bytes: backlog_bytes as u64,
+        dropped_rows: state.dropped_rows,
+        backlog_since: state.pending.iter().map(|c| c.made).next(),
+        upload_error_at: upload_error.as_ref().map(|(at, _)| *at),
+        upload_error: upload_error.map(|(_, error)| error),
+        parked_commits: inner.parked_commits().len() as u64,
         memtable_bytes: state.memory_bytes() as u64,
         wal_bytes: inner
             .wal
             .as_ref()
-            .and_then(|w| w.try_lock().map(|w| w.bytes()))
+            .and_then(|w| w.peek(WalWriter::bytes))
             .unwrap_or(0),
         flushes: counts.flushes.load(Relaxed),
         flushing: counts.flushing.load(Relaxed),

@@ -17,6 +17,10 @@ pub struct ObjectMeta {
     pub key: String,
     /// Length in bytes.
     pub size: u64,
+    /// When it was written, by the *store's* clock: microseconds since the Unix epoch. `None` where the
+    /// store does not say; then only what is inside the object tells its age. Whole seconds on S3, and an
+    /// object that was moved into place may have the time its bytes were written.
+    pub modified: Option<i64>,
 }
 
 /// The store's own clock, as its newest answer said (PROTOCOL T1).

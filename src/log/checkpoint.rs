@@ -6,8 +6,8 @@
 use super::{
     codec::{Decoder, Encoder},
     edit::{
-        decode_kind, decode_meta, decode_schema, decode_settings, decode_slice, encode_kind,
-        encode_meta, encode_schema, encode_settings,
+        decode_history, decode_kind, decode_meta, decode_schema, decode_settings, decode_slice,
+        encode_history, encode_kind, encode_meta, encode_schema, encode_settings,
     },
     version::{Head, InlineRows, LiveFile, TableEntry, Version},
 };
@@ -42,6 +42,7 @@ pub fn encode_checkpoint(version: &Version) -> Vec<u8> {
         out.text(&table.name);
         out.u32(table.schema_version);
         encode_schema(out, &table.schema);
+        encode_history(out, &table.history);
     });
     out.list(version.files.iter(), |out, (id, files)| {
         out.u32(*id);
@@ -90,12 +91,14 @@ pub fn decode_checkpoint(object: &str, bytes: &Bytes) -> Result<Version> {
         tables: (input.list(|input| {
             let (id, name, schema_version) = (input.u32()?, input.text()?, input.u32()?);
             let schema = Arc::new(decode_schema(input)?);
+            let history = Arc::new(decode_history(input, &schema, schema_version)?);
             Ok((
                 id,
                 TableEntry {
                     name,
                     schema,
                     schema_version,
+                    history,
                 },
             ))
         })?)

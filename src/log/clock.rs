@@ -49,6 +49,15 @@ impl Moment {
         }
     }
 
+    /// Before all others: a proof of it never counts.
+    pub fn never() -> Self {
+        Self {
+            monotonic: Duration::ZERO,
+            wall: i64::MIN,
+            store: None,
+        }
+    }
+
     /// How long before `now` it was: the most that any clock says.
     pub fn age(&self, now: &Self) -> Duration {
         let micros = |from: i64, to: i64| {

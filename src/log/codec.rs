@@ -21,6 +21,15 @@ impl Encoder {
         Self { bytes }
     }
 
+    /// A part of an object that stands for itself: no envelope.
+    pub(super) fn part() -> Self {
+        Self { bytes: Vec::new() }
+    }
+
+    pub(super) fn into_part(self) -> Vec<u8> {
+        self.bytes
+    }
+
     pub(super) fn u8(&mut self, v: u8) {
         self.bytes.push(v);
     }
@@ -130,6 +139,15 @@ impl<'a> Decoder<'a> {
             bytes: body,
             at: 6,
         })
+    }
+
+    /// Reads a part of an object whose envelope was checked; offsets are from its start.
+    pub(super) fn part(object: &'a str, bytes: &'a [u8]) -> Self {
+        Self {
+            object,
+            bytes,
+            at: 0,
+        }
     }
 
     pub(super) fn corrupt(&self, what: impl std::fmt::Display) -> Error {

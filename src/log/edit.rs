@@ -3,12 +3,17 @@
 
 use super::codec::{Decoder, Encoder};
 use crate::{
-    data::{intake, schema::TableSchema},
+    data::{
+        history::{ColumnHistory, PastColumn},
+        intake,
+        schema::TableSchema,
+    },
     error::{Error, Result},
     merge::Kind,
     sstable::meta::{ColumnStats, SstableMeta, Ulid},
     wal::SessionId,
 };
+use arrow_schema::{FieldRef, Schema};
 use bytes::Bytes;
 use std::sync::Arc;
 
@@ -327,6 +332,49 @@ pub(super) fn decode_schema(input: &mut Decoder<'_>) -> Result<TableSchema> {
     let key = input.list(|input| Ok(input.u32()? as usize))?;
     let next = input.u32()?;
     TableSchema::from_parts(columns, ids, key, next).map_err(|e| input.corrupt(e))
+}
+
+/// Since when each column is as it is · columns of the past · an IPC stream without batches with their
+/// fields, in that order.
+pub(super) fn encode_history(out: &mut Encoder, history: &ColumnHistory) {
+    out.list(history.since().iter(), |out, version| out.u32(*version));
+    out.list(history.past().iter(), |out, past| {
+        for v in [past.id, past.first, past.last] {
+            out.u32(v);
+        }
+    });
+    if !history.past().is_empty() {
+        let fields: Vec<FieldRef> = history.past().iter().map(|p| p.field.clone()).collect();
+        let schema = Arc::new(Schema::new(fields));
+        // As in `encode_schema`.
+        out.bytes(&intake::write_ipc(&schema, &[]).unwrap_or_default());
+    }
+}
+
+pub(super) fn decode_history(
+    input: &mut Decoder<'_>,
+    schema: &TableSchema,
+    version: u32,
+) -> Result<ColumnHistory> {
+    let since = input.list(|input| input.u32())?;
+    let spans = input.list(|input| Ok((input.u32()?, input.u32()?, input.u32()?)))?;
+    let fields = match spans.is_empty() {
+        true => Vec::new(),
+        false => intake::schema_of_ipc(input.bytes()?).map_err(|e| input.corrupt(e))?,
+    };
+    if fields.len() != spans.len() {
+        return Err(input.corrupt("the fields of a table's history do not fit its columns"));
+    }
+    let past = (spans.into_iter().zip(fields))
+        .map(|((id, first, last), field)| PastColumn {
+            id,
+            first,
+            last,
+            field,
+        })
+        .collect();
+    ColumnHistory::from_parts(schema, version, since, past)
+        .map_err(|why| input.corrupt(format!("a table's history: {why}")))
 }
 
 pub(super) fn encode_meta(out: &mut Encoder, meta: &SstableMeta) {

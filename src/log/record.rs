@@ -1,17 +1,23 @@
-//! A log record: one commit (PROTOCOL N1, N2).
+//! A log record: one commit (PROTOCOL N1, N2), and behind its body copies of the bodies of the records
+//! before it, so that one request reads up to 17 of them.
 //!
-//! Body: database id (16) · seq u64 · prev digest (32) · timestamp i64 · writer id (16) · nonce u64 ·
-//! edits: count u32, then each a tag u16 and a section.
+//! | field | type |
+//! |---|---|
+//! | body | u32 length · database id (16) · seq u64 · prev digest (32) · timestamp i64 · writer id (16) · nonce u64 · edits: count u32, then each a tag u16 and a section |
+//! | copies | count u32, then each u32 length and the body of record seq - 1, seq - 2, … |
+//!
+//! A record is its body: its identity is the digest of that, and `prev` is the digest of the body
+//! before. So the chain proves a copy or refutes it (`log::chain`), and until then it is not believed.
 
 use super::{
     codec::{Decoder, Encoder},
-    edit::{Edit, decode_edit, encode_edit},
+    edit::{Edit, decode_edit, decode_slice, encode_edit},
 };
 use crate::{error::Result, wal::DatabaseId};
 use bytes::Bytes;
 use sha2::{Digest as _, Sha256};
 
-/// Identity of a record: SHA-256 of its bytes (PROTOCOL N2).
+/// Identity of a record: SHA-256 of its body (PROTOCOL N2).
 pub type Digest = [u8; 32];
 
 const MAGIC: &[u8; 4] = b"LKRC";
@@ -36,9 +42,9 @@ pub struct Record {
 }
 
 impl Record {
-    /// Its bytes.
-    pub fn encode(&self) -> Vec<u8> {
-        let mut out = Encoder::new(MAGIC);
+    /// Its body.
+    pub fn encode(&self) -> Bytes {
+        let mut out = Encoder::part();
         out.raw(&self.database);
         out.u64(self.seq);
         out.raw(&self.prev);
@@ -46,12 +52,12 @@ impl Record {
         out.raw(&self.writer);
         out.u64(self.nonce);
         out.list(self.edits.iter(), encode_edit);
-        out.finish()
+        out.into_part().into()
     }
 
-    /// Reads the bytes of the object named `object`.
-    pub fn decode(object: &str, bytes: &Bytes) -> Result<Self> {
-        let mut input = Decoder::new(object, MAGIC, bytes)?;
+    /// Reads a body that is in the object named `object`.
+    pub fn decode(object: &str, body: &Bytes) -> Result<Self> {
+        let mut input = Decoder::part(object, body);
         let record = Self {
             database: input.array()?,
             seq: input.u64()?,
@@ -59,16 +65,33 @@ impl Record {
             ts: input.i64()?,
             writer: input.array()?,
             nonce: input.u64()?,
-            edits: input.list(|input| decode_edit(input, bytes))?,
+            edits: input.list(|input| decode_edit(input, body))?,
         };
         input.end()?;
         Ok(record)
     }
 }
 
-/// The identity of a record's bytes.
-pub fn digest(bytes: &[u8]) -> Digest {
-    Sha256::digest(bytes).into()
+/// The bytes of a record's object: its body, and copies of the bodies before it, newest first.
+pub fn encode_object(body: &[u8], copies: &[Bytes]) -> Bytes {
+    let mut out = Encoder::new(MAGIC);
+    out.bytes(body);
+    out.list(copies.iter(), |out, copy| out.bytes(copy));
+    out.finish().into()
+}
+
+/// Body and copies of the object named `object`. They are slices of `bytes`, not decoded yet.
+pub fn decode_object(object: &str, bytes: &Bytes) -> Result<(Bytes, Vec<Bytes>)> {
+    let mut input = Decoder::new(object, MAGIC, bytes)?;
+    let body = decode_slice(&mut input, bytes)?;
+    let copies = input.list(|input| decode_slice(input, bytes))?;
+    input.end()?;
+    Ok((body, copies))
+}
+
+/// The identity of the record with this body.
+pub fn digest(body: &[u8]) -> Digest {
+    Sha256::digest(body).into()
 }
 
 /// The object key of record `seq`.

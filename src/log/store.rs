@@ -4,12 +4,13 @@
 //! under way, and any of them may never be heard of again.
 
 use super::{
+    chain::{Found, Recent},
     checkpoint::{
         CURRENT_KEY, checkpoint_key, decode_checkpoint, decode_current, encode_checkpoint,
         encode_current,
     },
     clock::Moment,
-    record::{Digest, Record, digest, record_key, seq_of},
+    record::{Digest, record_key, seq_of},
     version::Version,
 };
 use crate::{
@@ -17,7 +18,6 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 use bytes::Bytes;
-use futures_util::stream::{self, StreamExt, TryStreamExt};
 use std::{sync::Arc, time::Duration};
 
 /// What an open, or a reader that lost its way, found.
@@ -27,6 +27,8 @@ pub struct Loaded {
     pub version: Version,
     /// Number and bytes of the records after the newest checkpoint.
     pub tail: Tail,
+    /// The last of them.
+    pub recent: Recent,
     /// When the listing was asked for that proved it to be the head.
     pub proof: Moment,
 }
@@ -36,7 +38,7 @@ pub struct Loaded {
 pub struct Tail {
     /// Number of records.
     pub records: u64,
-    /// Their bytes.
+    /// The bytes of their bodies.
     pub bytes: u64,
 }
 
@@ -47,28 +49,6 @@ impl Tail {
             records: self.records.saturating_sub(part.records),
             bytes: self.bytes.saturating_sub(part.bytes),
         }
-    }
-}
-
-/// A record that follows a position; its place in the chain is checked.
-#[derive(Debug)]
-pub struct Found {
-    /// The record.
-    pub record: Record,
-    /// Its identity.
-    pub digest: Digest,
-    /// Its length.
-    pub bytes: u64,
-}
-
-impl Found {
-    /// Decodes the bytes of `log/seq`.
-    pub fn decode(seq: u64, bytes: &Bytes) -> Result<Self> {
-        Ok(Self {
-            record: Record::decode(&record_key(seq), bytes)?,
-            digest: digest(bytes),
-            bytes: bytes.len() as u64,
-        })
     }
 }
 
@@ -97,10 +77,10 @@ pub enum Slot {
 /// The log of one database.
 #[derive(Clone, Debug)]
 pub struct LogStore {
-    storage: Arc<dyn Storage>,
+    pub(super) storage: Arc<dyn Storage>,
     runtime: Arc<dyn Runtime>,
     retries: u32,
-    concurrency: usize,
+    pub(super) concurrency: usize,
 }
 
 /// How often a reader looks for a newer checkpoint when the log moves under it, before it calls a
@@ -170,7 +150,8 @@ impl LogStore {
         }
     }
 
-    async fn read_checkpoint(&self, seq: u64) -> Result<Option<Version>> {
+    /// The checkpoint at `seq`, if it is there.
+    pub async fn read_checkpoint(&self, seq: u64) -> Result<Option<Version>> {
         let key = checkpoint_key(seq);
         let Some(bytes) = self.storage.get(&key).await? else {
             return Ok(None);
@@ -208,41 +189,16 @@ impl LogStore {
         self.storage.get(&record_key(seq)).await
     }
 
-    /// Lists and reads what follows a position, in parallel; the chain is checked. The inner error is
-    /// a gap, or a record that does not follow: the position may be gone, or never have been.
-    pub async fn read_after(&self, seq: u64, digest: Digest) -> Result<Result<Vec<Found>>> {
-        let listed = self.storage.list("log/", Some(&record_key(seq))).await?;
-        let mut head = (seq, digest);
-        let mut all = Vec::with_capacity(listed.len());
-        let mut fetches = stream::iter(listed)
-            .map(|object| async move {
-                let bytes = self.storage.get(&object.key).await?;
-                Ok::<_, Error>((object.key, bytes))
-            })
-            .buffered(self.concurrency.max(1));
-        while let Some((key, bytes)) = fetches.try_next().await? {
-            let expected = record_key(head.0 + 1);
-            let (Some(bytes), true) = (bytes, key == expected) else {
-                return Ok(Err(Error::corrupt(format!(
-                    "{expected} is missing: the log goes on at {key}"
-                ))));
-            };
-            let found = Found::decode(head.0 + 1, &bytes)?;
-            if found.record.prev != head.1 {
-                return Ok(Err(Error::corrupt(format!(
-                    "{expected}: it does not follow the record before it (prev differs)"
-                ))));
-            }
-            head = (head.0 + 1, found.digest);
-            all.push(found);
-        }
-        Ok(Ok(all))
-    }
-
-    /// Puts a record into its slot and finds out whose the slot is (PROTOCOL C2). The same bytes are
-    /// tried until that is known; `Unknown` if it stays open. A slot that is ours counts only if the
-    /// position before it was proved lately, or no checkpoint covers it (F1).
-    pub async fn put_record(&self, seq: u64, bytes: &Bytes, fence: &Fence) -> Result<Slot> {
+    /// Puts a record, `bytes` with the identity `own`, into slot `seq` and finds out whose the slot is
+    /// (PROTOCOL C2). The same bytes are tried until that is known; `Unknown` if it stays open. A slot
+    /// that is ours counts only if the position before it was proved lately, or no checkpoint covers it
+    /// (F1).
+    pub async fn put_record(
+        &self,
+        (seq, own): (u64, Digest),
+        bytes: &Bytes,
+        fence: &Fence,
+    ) -> Result<Slot> {
         let key = record_key(seq);
         let sent = self.moment();
         let mut last = None;
@@ -252,7 +208,7 @@ impl LogStore {
             }
             let mut refused = false;
             match self.storage.put_if_absent(&key, bytes.clone()).await {
-                Ok(PutOutcome::Created) => return self.won(seq, bytes, sent, fence).await,
+                Ok(PutOutcome::Created) => return self.won(seq, own, sent, fence).await,
                 Ok(PutOutcome::Exists) => refused = true,
                 Err(e) if maybe_applied(&e) => last = Some(e),
                 // An earlier attempt may have been applied.
@@ -261,7 +217,7 @@ impl LogStore {
             }
             match self.read_record(seq).await {
                 Ok(Some(found)) if found == *bytes => {
-                    return self.won(seq, bytes, sent, fence).await;
+                    return self.won(seq, own, sent, fence).await;
                 }
                 Ok(Some(found)) => return Ok(Slot::Lost(found)),
                 // Refused by a record that is gone, or a position that may be: is it below the log?
@@ -283,7 +239,7 @@ impl LogStore {
     /// The slot holds our record. PROTOCOL F1: gc frees names, so after a stale proof it may be a name
     /// won a second time. A checkpoint at or above it decides: either the log leads from our record
     /// to it, or the record is not in the log.
-    async fn won(&self, seq: u64, bytes: &Bytes, sent: Moment, fence: &Fence) -> Result<Slot> {
+    async fn won(&self, seq: u64, own: Digest, sent: Moment, fence: &Fence) -> Result<Slot> {
         if !self.is_stale(fence) {
             return Ok(Slot::Won(sent));
         }
@@ -292,7 +248,6 @@ impl LogStore {
             let Some(checkpoint) = self.newest_checkpoint(seq - 1).await? else {
                 return Ok(true);
             };
-            let own = digest(bytes);
             if checkpoint.head.seq == seq {
                 return Ok(checkpoint.head.digest == own);
             }
@@ -334,12 +289,14 @@ fn fold(base: Version, found: &[Found], proof: Moment) -> Result<Loaded> {
     let mut loaded = Loaded {
         version: base,
         tail: Tail::default(),
+        recent: Recent::default(),
         proof,
     };
     for next in found {
         loaded.version = loaded.version.apply(&next.record, next.digest)?;
         loaded.tail.records += 1;
-        loaded.tail.bytes += next.bytes;
+        loaded.tail.bytes += next.body.len() as u64;
+        loaded.recent.push(next, None);
     }
     Ok(loaded)
 }

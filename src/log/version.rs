@@ -6,7 +6,10 @@ use super::{
     record::{Digest, Record, record_key},
 };
 use crate::{
-    data::schema::TableSchema,
+    data::{
+        history::{ColumnHistory, MAX_PAST_COLUMNS},
+        schema::TableSchema,
+    },
     error::{Error, Result},
     merge::Kind,
     sstable::meta::{SstableMeta, Ulid},
@@ -38,6 +41,50 @@ pub struct TableEntry {
     pub schema: Arc<TableSchema>,
     /// Counts up at each alteration, from 1.
     pub schema_version: u32,
+    /// The schema versions before it: what was written under them is still there.
+    pub history: Arc<ColumnHistory>,
+}
+
+impl TableEntry {
+    /// That of a new table.
+    pub fn new(name: String, schema: Arc<TableSchema>) -> Self {
+        Self {
+            name,
+            history: Arc::new(ColumnHistory::new(&schema)),
+            schema,
+            schema_version: 1,
+        }
+    }
+
+    /// The schema that was number `version`; `Corrupt` if there was none.
+    pub fn schema_at(&self, version: u32) -> Result<Arc<TableSchema>> {
+        if version == self.schema_version {
+            return Ok(self.schema.clone());
+        }
+        let (schema, now) = (&self.schema, self.schema_version);
+        (self.history.schema_at(schema, now, version)).map(Arc::new)
+    }
+
+    /// The entry after an alteration, if what was written before it can still be read.
+    pub fn altered(&self, name: String, schema: Arc<TableSchema>) -> Result<Self, String> {
+        schema.follows(&self.schema)?;
+        let history = (self.history).after(&self.schema, self.schema_version, &schema);
+        if history.past().len() > MAX_PAST_COLUMNS {
+            return Err(format!(
+                "its columns were changed {MAX_PAST_COLUMNS} times, the most there may be: copy it \
+                 into a new table"
+            ));
+        }
+        let schema_version = (self.schema_version.checked_add(1)).ok_or_else(|| {
+            "its schema versions are used up: copy it into a new table".to_owned()
+        })?;
+        Ok(Self {
+            name,
+            schema,
+            schema_version,
+            history: Arc::new(history),
+        })
+    }
 }
 
 /// A live sstable.
@@ -146,6 +193,16 @@ impl Version {
         self.files.get(&table).cloned().unwrap_or_default()
     }
 
+    /// The fresh sstables of the record at its head, by table.
+    pub fn fresh_files(&self) -> impl Iterator<Item = (TableId, LiveFile)> {
+        let ts = self.head.ts;
+        let of_head = move |f: &&LiveFile| f.inherited() == Some(ts);
+        (self.files.iter()).flat_map(move |(table, files)| {
+            let newest = files.iter().rev().take_while(move |f| f.added_ts == ts);
+            newest.filter(of_head).map(|f| (*table, f.clone()))
+        })
+    }
+
     /// The last uploaded frame of a WAL session.
     pub fn wal_floor(&self, session: &SessionId) -> u64 {
         self.wal_floors.get(session).map_or(0, |(frame, _)| *frame)
@@ -162,6 +219,17 @@ impl Version {
     /// Bytes of inline rows that no flush has moved yet.
     pub fn inline_bytes(&self) -> usize {
         self.inline.iter().map(|r| r.ipc.len()).sum()
+    }
+
+    /// Whether `edit` can be in the next record. Rows and files of a table that was dropped meanwhile die
+    /// with it (PROTOCOL C6): a record that has them could not be applied.
+    pub fn takes(&self, edit: &Edit) -> bool {
+        match edit {
+            Edit::Rows { table, .. } | Edit::AddSstable { table, .. } => {
+                self.tables.contains_key(table)
+            }
+            _ => true,
+        }
     }
 
     /// The version after `record`, whose bytes have `digest`.
@@ -212,7 +280,7 @@ impl Version {
                 kind,
                 ipc,
             } => {
-                self.known(*table)?;
+                self.known_at(*table, *schema_version)?;
                 Arc::make_mut(&mut self.inline).push(InlineRows {
                     seq: record.seq,
                     ts: record.ts,
@@ -227,7 +295,7 @@ impl Version {
                 schema_version,
                 meta,
             } => {
-                self.known(*table)?;
+                self.known_at(*table, *schema_version)?;
                 if meta.id <= self.orphan_floor {
                     return Err(format!("sstable {} is below the orphan floor", meta.id));
                 }
@@ -259,31 +327,22 @@ impl Version {
                     ));
                 }
                 self.next_table += 1;
-                let (name, schema) = (name.clone(), schema.clone());
-                self.tables.insert(
-                    *table,
-                    TableEntry {
-                        name,
-                        schema,
-                        schema_version: 1,
-                    },
-                );
+                let entry = TableEntry::new(name.clone(), schema.clone());
+                self.tables.insert(*table, entry);
             }
             Edit::AlterTable {
                 table,
                 name,
                 schema,
             } => {
-                let version = self.known(*table)?.schema_version + 1;
-                let (name, schema) = (name.clone(), schema.clone());
-                self.tables.insert(
-                    *table,
-                    TableEntry {
-                        name,
-                        schema,
-                        schema_version: version,
-                    },
-                );
+                if self.table(name).is_some_and(|(id, _)| id != *table) {
+                    return Err(format!(
+                        "table {table} cannot be named {name:?}: another is"
+                    ));
+                }
+                let altered = self.known(*table)?.altered(name.clone(), schema.clone());
+                let altered = altered.map_err(|why| format!("table {table} is altered: {why}"))?;
+                self.tables.insert(*table, altered);
             }
             Edit::DropTable { table } => {
                 self.known(*table)?;
@@ -317,5 +376,16 @@ impl Version {
         self.tables
             .get(&table)
             .ok_or_else(|| format!("it names table {table}, which is not there"))
+    }
+
+    /// A table that has had that schema version.
+    fn known_at(&self, table: TableId, version: u32) -> Result<(), String> {
+        let now = self.known(table)?.schema_version;
+        match (1..=now).contains(&version) {
+            true => Ok(()),
+            false => Err(format!(
+                "it names schema version {version} of table {table}, which is at {now}"
+            )),
+        }
     }
 }

@@ -2,10 +2,14 @@
 //! that a reader meets few of them. Adding rows makes a new value; readers keep theirs.
 
 use crate::{
-    data::{key::KeyRange, rows::Rows},
+    data::{
+        key::KeyRange,
+        rows::{Rows, Stamps},
+    },
     error::Result,
     merge::{Keep, Merge, Step, concat_rows},
 };
+use arrow_buffer::BooleanBuffer;
 use std::sync::Arc;
 
 /// So many runs of one tier become one of the next.
@@ -100,19 +104,11 @@ impl Memtable {
         self.runs.iter().map(|r| &r.rows)
     }
 
-    /// The smallest timestamp in it.
-    pub fn lowest_stamp(&self) -> Option<i64> {
-        self.runs
-            .iter()
-            .filter_map(|r| r.rows.stamps.lowest())
-            .min()
-    }
-
-    /// The same rows with all timestamps moved up.
-    pub fn shifted(&self, by: i64) -> Self {
+    /// The same rows under other timestamps, in the same order.
+    pub fn restamped(&self, stamp: &dyn Fn(i64) -> i64) -> Self {
         let mut next = self.clone();
         for run in &mut next.runs {
-            let stamps = run.rows.stamps.shifted(by);
+            let stamps = run.rows.stamps.map(stamp);
             run.rows = Arc::new(Rows {
                 stamps,
                 ..run.rows.as_ref().clone()
@@ -121,16 +117,29 @@ impl Memtable {
         next
     }
 
-    /// Without the rows whose timestamp is below `lowest`. It cannot fail: where they cannot be taken
-    /// out of a run, they stay (the sstable that has them, too, has them under the same timestamp).
-    pub fn from_stamp(&self, lowest: i64) -> Self {
+    /// The same with each run made anew by `change`, which leaves keys, stamps and tombstones alone.
+    pub fn with_each(&self, change: &dyn Fn(&Rows) -> Rows) -> Self {
         let mut next = Self::new(self.keep);
         next.batches = self.batches;
         for run in &self.runs {
-            match rows_from(&run.rows, lowest) {
+            next.push(Run::new(change(&run.rows), run.tier));
+        }
+        next
+    }
+
+    /// Only the rows whose timestamps are to be kept. It cannot fail: the rows of a run that do not fit
+    /// into one array become several runs.
+    pub fn keeping(&self, kept: &dyn Fn(i64) -> bool) -> Self {
+        let mut next = Self::new(self.keep);
+        next.batches = self.batches;
+        for run in &self.runs {
+            match rows_kept(&run.rows, kept) {
                 None => next.push(run.clone()),
-                Some(rows) if !rows.is_empty() => next.push(Run::new(rows, run.tier)),
-                Some(_) => {}
+                Some(parts) => {
+                    for rows in parts {
+                        next.push(Run::new(rows, run.tier));
+                    }
+                }
             }
         }
         if next.runs.is_empty() {
@@ -185,28 +194,24 @@ impl Memtable {
     }
 }
 
-/// The rows with timestamps from `lowest` on; `None` if these are all.
-fn rows_from(rows: &Rows, lowest: i64) -> Option<Rows> {
-    let kept = |row: usize| rows.stamps.get(row) >= lowest;
-    if rows.stamps.lowest().is_none_or(|l| l >= lowest) {
+/// The rows whose timestamps are kept, as one run if possible; `None` if these are all.
+fn rows_kept(rows: &Rows, kept: &dyn Fn(i64) -> bool) -> Option<Vec<Rows>> {
+    let kept = match &rows.stamps {
+        Stamps::All(stamp) if kept(*stamp) => return None,
+        Stamps::All(_) => return Some(Vec::new()),
+        Stamps::Each(stamps) => BooleanBuffer::from_iter(stamps.values().iter().map(|s| kept(*s))),
+    };
+    if kept.count_set_bits() == rows.len() {
         return None;
     }
-    let mut parts = Vec::new();
-    let mut start = 0;
-    while start < rows.len() {
-        let keep = kept(start);
-        let end = (start + 1..rows.len())
-            .find(|row| kept(*row) != keep)
-            .unwrap_or(rows.len());
-        if keep {
-            parts.push(rows.slice(start, end - start));
-        }
-        start = end;
-    }
-    match parts.is_empty() {
-        true => Some(rows.slice(0, 0)),
-        false => concat_rows(&parts).ok(),
-    }
+    let slices = kept.set_slices();
+    let parts: Vec<Rows> = slices
+        .map(|(from, to)| rows.slice(from, to - from))
+        .collect();
+    Some(match parts.len() {
+        0 | 1 => parts,
+        _ => concat_rows(&parts).map_or(parts, |rows| vec![rows]),
+    })
 }
 
 /// Merges sorted runs into one; `None` if nothing is left.

@@ -218,7 +218,7 @@ pub(crate) async fn list<S: Storage>(
         directory => format!("{directory}/"),
     };
     let found = store.list(&prefix, None).await.map_err(to_fusio)?;
-    let metas = found.into_iter().map(|ObjectMeta { key, size }| {
+    let metas = found.into_iter().map(|ObjectMeta { key, size, .. }| {
         let path = Path::parse(&key).map_err(|error| FusioError::Path(Box::new(error)))?;
         Ok(FileMeta { path, size })
     });

@@ -61,13 +61,19 @@ struct Counts {
     bytes_out: AtomicU64,
 }
 
-enum Object {
+struct Object {
+    body: Body,
+    /// When it was written, if the store has a clock; an append file: when it was created.
+    modified: Option<i64>,
+}
+
+enum Body {
     Whole(Bytes),
     /// An append file; its open handles share the buffer.
     Growing(Arc<Mutex<BytesMut>>),
 }
 
-impl Object {
+impl Body {
     fn len(&self) -> u64 {
         match self {
             Self::Whole(bytes) => bytes.len() as u64,
@@ -88,8 +94,12 @@ impl Object {
 struct Shared {
     objects: Mutex<BTreeMap<String, Object>>,
     locks: Mutex<BTreeSet<String>>,
+    clock: Mutex<Option<Clock>>,
     counts: Counts,
 }
+
+/// Microseconds since the Unix epoch.
+type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
 
 /// Objects in memory. See the module's documentation.
 #[derive(Clone, Default)]
@@ -110,6 +120,24 @@ impl Memory {
     #[allow(clippy::new_ret_no_self)]
     pub fn new() -> Arc<Self> {
         Arc::new(Self::default())
+    }
+
+    /// From now on objects are written at the time that `clock` says, in microseconds since the Unix
+    /// epoch; without a clock their age is not known.
+    pub fn set_clock(&self, clock: impl Fn() -> i64 + Send + Sync + 'static) {
+        *held(&self.shared.clock) = Some(Arc::new(clock));
+    }
+
+    fn now(&self) -> Option<i64> {
+        let clock = held(&self.shared.clock).clone();
+        clock.map(|clock| clock())
+    }
+
+    fn whole(&self, body: Bytes) -> Object {
+        Object {
+            body: Body::Whole(body),
+            modified: self.now(),
+        }
     }
 
     /// How often each request was made so far.
@@ -141,9 +169,9 @@ impl Memory {
         let Some(object) = objects.get(key) else {
             return Ok(None);
         };
-        let size = object.len();
+        let size = object.body.len();
         let range = pick(size)?;
-        let bytes = object.read(range.start as usize..range.end as usize);
+        let bytes = object.body.read(range.start as usize..range.end as usize);
         add(&self.shared.counts.bytes_out, bytes.len() as u64);
         Ok(Some((bytes, size)))
     }
@@ -151,16 +179,18 @@ impl Memory {
     fn insert(&self, key: &str, body: Bytes) {
         add(&self.shared.counts.put, 1);
         add(&self.shared.counts.bytes_in, body.len() as u64);
-        held(&self.shared.objects).insert(key.to_owned(), Object::Whole(body));
+        let object = self.whole(body);
+        held(&self.shared.objects).insert(key.to_owned(), object);
     }
 
     fn insert_if_absent(&self, key: &str, body: Bytes) -> PutOutcome {
         add(&self.shared.counts.put_if_absent, 1);
         let length = body.len() as u64;
+        let object = self.whole(body);
         match held(&self.shared.objects).entry(key.to_owned()) {
             Entry::Occupied(_) => PutOutcome::Exists,
             Entry::Vacant(slot) => {
-                slot.insert(Object::Whole(body));
+                slot.insert(object);
                 add(&self.shared.counts.bytes_in, length);
                 PutOutcome::Created
             }
@@ -168,15 +198,14 @@ impl Memory {
     }
 
     fn growing(&self, key: &str) -> Arc<Mutex<BytesMut>> {
+        let new = self.whole(Bytes::new());
         let mut objects = held(&self.shared.objects);
-        let object = objects
-            .entry(key.to_owned())
-            .or_insert_with(|| Object::Whole(Bytes::new()));
-        match object {
-            Object::Growing(buffer) => buffer.clone(),
-            Object::Whole(bytes) => {
+        let body = &mut objects.entry(key.to_owned()).or_insert(new).body;
+        match body {
+            Body::Growing(buffer) => buffer.clone(),
+            Body::Whole(bytes) => {
                 let buffer = Arc::new(Mutex::new(BytesMut::from(bytes.as_ref())));
-                *object = Object::Growing(buffer.clone());
+                *body = Body::Growing(buffer.clone());
                 buffer
             }
         }
@@ -192,8 +221,11 @@ impl fmt::Debug for Memory {
 impl Env {
     /// A database in memory: objects in a new store, no WAL.
     pub fn memory(runtime: Arc<dyn Runtime>) -> Self {
+        let data = Memory::new();
+        let clock = runtime.clone();
+        data.set_clock(move || clock.now_micros());
         Self {
-            data: Memory::new(),
+            data,
             wal: None,
             runtime,
         }
@@ -281,7 +313,8 @@ impl Storage for Memory {
                 .take_while(|(key, _)| key.starts_with(prefix))
                 .map(|(key, object)| ObjectMeta {
                     key: key.clone(),
-                    size: object.len(),
+                    size: object.body.len(),
+                    modified: object.modified,
                 })
                 .collect())
         })

@@ -1,5 +1,6 @@
 //! Implements the seam for each target; the only place for `cfg(target_arch)`.
 
+pub(crate) mod date;
 mod fusio_store;
 mod io_error;
 mod key;

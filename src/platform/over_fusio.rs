@@ -267,6 +267,8 @@ where
                 found.push(ObjectMeta {
                     key: key.to_owned(),
                     size: entry.size,
+                    // fusio does not say.
+                    modified: None,
                 });
             }
         }

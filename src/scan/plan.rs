@@ -4,17 +4,18 @@
 
 use crate::{
     data::{
-        key::{KeyRange, fixed_width},
+        key::KeyRange,
         predicate::{BoundPredicate, Bounds},
         rows::Rows,
         schema::TableSchema,
     },
     error::Result,
-    log::version::LiveFile,
+    log::version::{LiveFile, TableEntry},
     options::Options,
     state::TableState,
 };
 use arrow_array::RecordBatch;
+use std::{collections::BTreeMap, sync::Arc};
 
 /// What a caller asks of one table.
 #[derive(Clone, Debug)]
@@ -83,9 +84,10 @@ pub fn plan(table: &TableState, request: &ScanRequest) -> Result<Plan> {
                 source: ItemSource::File(file.clone()),
             }),
     );
+    let layouts = Layouts::of(table, request.filter.is_some())?;
     let mut groups: Vec<Group> = (group_overlapping(items).into_iter())
         .map(to_group)
-        .filter(|group| may_hold_result(group, request, schema))
+        .filter(|group| may_hold_result(group, request, &layouts))
         .collect();
     if request.reverse {
         groups.reverse();
@@ -171,8 +173,58 @@ fn to_group(items: Vec<Item>) -> Group {
     }
 }
 
+/// The schemas that a table's files were written under.
+struct Layouts<'a> {
+    entry: &'a TableEntry,
+    older: BTreeMap<u32, Arc<TableSchema>>,
+}
+
+impl<'a> Layouts<'a> {
+    /// `filtered`: whether bounds will be asked for.
+    fn of(table: &'a TableState, filtered: bool) -> Result<Self> {
+        let entry = &table.entry;
+        let mut older = BTreeMap::new();
+        for file in table.files.iter().filter(|_| filtered) {
+            let version = file.schema_version;
+            if version != entry.schema_version && !older.contains_key(&version) {
+                older.insert(version, entry.schema_at(version)?);
+            }
+        }
+        Ok(Self { entry, older })
+    }
+
+    /// What the log knows of a table column in a file; `None`: nothing. One that was added after the
+    /// file was written is null in every row; the bounds of one that was widened since are encoded as
+    /// another type's.
+    fn bounds(&self, file: &LiveFile, column: usize) -> Option<Bounds> {
+        let (now, meta) = (&self.entry.schema, &file.meta);
+        let id = now.column_ids().get(column)?;
+        let rows = meta.rows - meta.tombstones.min(meta.rows);
+        if let Some(then) = self.older.get(&file.schema_version) {
+            let Some(at) = then.column_ids().iter().position(|i| i == id) else {
+                return Some(Bounds {
+                    nulls: rows,
+                    rows,
+                    ..Bounds::default()
+                });
+            };
+            if then.user().field(at).data_type() != now.user().field(column).data_type() {
+                return None;
+            }
+        }
+        let stats = meta.columns.iter().find(|c| c.column_id == *id)?;
+        Some(Bounds {
+            min: stats.min.clone(),
+            max: stats.max.clone(),
+            nulls: stats.nulls,
+            nans: stats.nans,
+            rows,
+        })
+    }
+}
+
 /// Whether statistics in the log leave room for a row of the result.
-fn may_hold_result(group: &Group, request: &ScanRequest, schema: &TableSchema) -> bool {
+fn may_hold_result(group: &Group, request: &ScanRequest, layouts: &Layouts<'_>) -> bool {
     let Group::File(file) = group else {
         return true;
     };
@@ -182,24 +234,7 @@ fn may_hold_result(group: &Group, request: &ScanRequest, schema: &TableSchema) -
     let Some(filter) = &request.filter else {
         return true;
     };
-    let live_rows = file.meta.rows - file.meta.tombstones.min(file.meta.rows);
-    filter.may_match(&|column| {
-        let id = schema.column_ids().get(column)?;
-        let stats = file.meta.columns.iter().find(|c| c.column_id == *id)?;
-        // Bounds of a file written before the column was widened have another width: no pruning.
-        let width = fixed_width(schema.user().field(column).data_type());
-        let bounds = [&stats.min, &stats.max].into_iter().flatten();
-        if width.is_some_and(|w| bounds.clone().any(|b| b.len() != w)) {
-            return None;
-        }
-        Some(Bounds {
-            min: stats.min.clone(),
-            max: stats.max.clone(),
-            nulls: stats.nulls,
-            nans: stats.nans,
-            rows: live_rows,
-        })
-    })
+    filter.may_match(&|column| layouts.bounds(file, column))
 }
 
 /// Rows of a batch read from `file`, so that one batch stays within `options.batch_bytes` even when

@@ -2,12 +2,16 @@
 //! the one unused for longest goes.
 
 use crate::{
-    data::schema::TableSchema,
+    data::{key::KeyRange, schema::TableSchema},
     env::Storage,
     error::Result,
     log::{edit::TableId, version::LiveFile},
     options::Options,
-    sstable::{meta::Ulid, read::SstableReader},
+    sstable::{
+        meta::Ulid,
+        read::{ScanRequest, SstableReader},
+    },
+    state::TableState,
 };
 use std::{
     collections::HashMap,
@@ -16,6 +20,9 @@ use std::{
 
 /// Most bytes of memory that open readers hold: indexes and bloom filters.
 const MAX_BYTES: usize = 8 * 1024 * 1024;
+
+/// More keys than this are not looked up one by one: the keys of the whole sstable are read.
+const MAX_LOOKS: usize = 32;
 
 /// Open sstables.
 #[derive(Debug)]
@@ -70,6 +77,61 @@ impl Readers {
         let reader = Arc::new(reader);
         self.keep(name, reader.clone());
         Ok(reader)
+    }
+
+    /// Whether an sstable has a row, tombstones too, whose key is in one of `ranges`.
+    pub async fn any_key(
+        &self,
+        table: &TableState,
+        file: &LiveFile,
+        ranges: Vec<KeyRange>,
+    ) -> Result<bool> {
+        let entry = &table.entry;
+        let reader = self
+            .open(table.id, &entry.schema, entry.schema_version, file)
+            .await?;
+        if ranges.len() > MAX_LOOKS {
+            return self.any_row(&reader, KeyRange::all(), &ranges).await;
+        }
+        for range in ranges {
+            let found = match range.single() {
+                Some(key) => reader.get(key, &[]).await?.is_some(),
+                None => {
+                    let wanted = std::slice::from_ref(&range);
+                    self.any_row(&reader, range.clone(), wanted).await?
+                }
+            };
+            if found {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Reads the keys of `span` until one is in a range.
+    async fn any_row(
+        &self,
+        reader: &SstableReader,
+        span: KeyRange,
+        ranges: &[KeyRange],
+    ) -> Result<bool> {
+        let mut scan = reader.scan(ScanRequest {
+            columns: Vec::new(),
+            range: span,
+            prune: None,
+            reverse: false,
+            batch_rows: self.options.batch_rows,
+            as_of: None,
+        });
+        while let Some(rows) = scan.next().await? {
+            if ranges
+                .iter()
+                .any(|range| !range.rows_of(&rows.keys).is_empty())
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     fn find(&self, name: (Ulid, u32)) -> Option<Arc<SstableReader>> {

@@ -216,7 +216,8 @@ impl ScanRun {
         }
     }
 
-    async fn start(&self, group: Group) -> Result<Current> {
+    /// `&mut`: a scan may be moved between threads while it reads, but not shared.
+    async fn start(&mut self, group: Group) -> Result<Current> {
         let schema = &self.table.entry.schema;
         let version = self.table.entry.schema_version;
         match group {
@@ -247,7 +248,7 @@ impl ScanRun {
     }
 
     async fn start_merge(
-        &self,
+        &mut self,
         rows: Vec<Rows>,
         files: Vec<crate::log::version::LiveFile>,
         alone: bool,

@@ -3,7 +3,7 @@
 
 use crate::{
     data::{
-        convert,
+        convert::{self, null_bytes},
         key::{Keys, encode_keys},
         rows::{Rows, Stamps, Tombstones},
         schema::{OP_COLUMN, TS_COLUMN, TableSchema},
@@ -135,6 +135,13 @@ impl Projection {
             tombstones: tombstones.map(at),
             roots,
         })
+    }
+
+    /// Bytes that a row of the wanted columns takes at least: more than the file says where a column is
+    /// missing or was widened.
+    pub(super) fn least_row_bytes(&self) -> u64 {
+        let fields = self.schema.fields().iter();
+        fields.map(|f| null_bytes(f.data_type(), 1)).sum()
     }
 
     /// The same for the key columns alone; only [`Self::keys`] fits what it decodes.

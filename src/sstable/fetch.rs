@@ -1,5 +1,5 @@
 //! Reads ranges of one object with few requests. Invariants: no request is larger than `read_bytes`;
-//! no byte is asked for twice; at most `concurrency` requests are under way; bytes are let go when
+//! no byte is asked for twice, unless a request failed; at most `concurrency` requests are under way; bytes are let go when
 //! the last user has had them.
 
 use crate::{
@@ -198,12 +198,15 @@ impl Fetcher {
         let (storage, object) = (self.storage.clone(), self.object.clone());
         let range = request.range.clone();
         self.flying.push(Box::pin(async move {
-            (index, storage.get_range(&object, range).await)
+            let reply = storage.get_range(&object, range).await;
+            (index, reply.map_err(|e| super::read::not_read(&object, e)))
         }));
     }
 
     fn accept(&mut self, (index, reply): Reply) -> Result<()> {
         let request = &mut self.requests[index];
+        // One that failed is made again when it is next needed.
+        request.started = matches!(reply, Ok(Some(_)));
         let bytes = reply?.ok_or_else(|| super::read::missing(&self.object))?;
         let expected = request.range.end - request.range.start;
         if bytes.len() as u64 != expected {

@@ -3,10 +3,35 @@
 use crate::data::key::KeyRange;
 
 /// A unique, ascending name: 48 bits of milliseconds, 80 random bits (a ULID).
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Ulid(pub [u8; 16]);
 
 const CROCKFORD: &[u8; 32] = b"0123456789abcdefghjkmnpqrstvwxyz";
+
+impl Ulid {
+    /// When it was made, by its maker's clock: milliseconds since the Unix epoch.
+    pub fn millis(&self) -> i64 {
+        let [a, b, c, d, e, f, ..] = self.0;
+        i64::from_be_bytes([0, 0, a, b, c, d, e, f])
+    }
+
+    /// Reads what `Display` writes, and nothing else.
+    pub fn parse(text: &str) -> Option<Self> {
+        if text.len() != 26 {
+            return None;
+        }
+        let mut value: u128 = 0;
+        for byte in text.bytes() {
+            let digit = CROCKFORD.iter().position(|c| *c == byte)?;
+            // 130 bits are written: the highest two are 0.
+            if value >> 123 != 0 {
+                return None;
+            }
+            value = value << 5 | digit as u128;
+        }
+        Some(Self(value.to_be_bytes()))
+    }
+}
 
 impl std::fmt::Display for Ulid {
     /// 26 characters of Crockford's base 32, lower case: sorts as the bytes do.
@@ -78,4 +103,14 @@ impl SstableMeta {
 /// The object key of an sstable.
 pub fn object_key(table: u32, id: Ulid) -> String {
     format!("data/{table}/{id}.parquet")
+}
+
+/// Table and name of an object key; `None` if it is not exactly one that [`object_key`] makes.
+pub fn parse_object_key(key: &str) -> Option<(u32, Ulid)> {
+    let (table, name) = key.strip_prefix("data/")?.split_once('/')?;
+    let (table, id) = (
+        table.parse().ok()?,
+        Ulid::parse(name.strip_suffix(".parquet")?)?,
+    );
+    (key == object_key(table, id)).then_some((table, id))
 }

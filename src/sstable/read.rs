@@ -12,7 +12,7 @@ use super::{
 use crate::{
     data::{key::KeyRange, rows::Rows, schema::TableSchema},
     env::Storage,
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     options::Options,
 };
 use arrow_array::RecordBatch;
@@ -49,9 +49,20 @@ pub(super) fn missing(object: &str) -> Error {
     Error::corrupt(format!("sstable {object} is missing"))
 }
 
+/// A failed read of a part of an sstable: offline, its rows are not to be had.
+pub(super) fn not_read(object: &str, error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Unavailable => error.context(format!(
+            "sstable {object} is not on this device and cannot be fetched now: read again when the data \
+             store answers"
+        )),
+        _ => error,
+    }
+}
+
 /// Whether `error` says that an sstable is not there (it may have been compacted away: PROTOCOL G4).
 pub fn is_missing(error: &Error) -> bool {
-    error.kind() == crate::ErrorKind::Corrupt && error.message().ends_with("is missing")
+    error.kind() == ErrorKind::Corrupt && error.message().ends_with("is missing")
 }
 
 /// An open sstable. Cheap to clone.
@@ -95,7 +106,8 @@ impl SstableReader {
         options: &Options,
     ) -> Result<SstableReader> {
         let object: Arc<str> = object_key(table, meta.id).into();
-        let found = storage.get_suffix(&object, meta.footer_bytes).await?;
+        let found = storage.get_suffix(&object, meta.footer_bytes).await;
+        let found = found.map_err(|e| not_read(&object, e))?;
         let (bytes, size) = found.ok_or_else(|| missing(&object))?;
         let footer = Footer::parse(&object, &meta, bytes, size)?;
         let columns = FileColumns::new(&schema, footer.arrow.schema());
@@ -271,7 +283,8 @@ impl SstableReader {
             let bytes = inner
                 .storage
                 .get_range(&inner.object, place.clone())
-                .await?;
+                .await
+                .map_err(|e| not_read(&inner.object, e))?;
             let bytes = bytes.ok_or_else(|| missing(&inner.object))?;
             inner
                 .footer

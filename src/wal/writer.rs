@@ -24,7 +24,12 @@ use crate::{
     error::{Error, ErrorKind, Result},
     options::{Options, SyncPolicy},
 };
-use std::{collections::HashMap, fmt, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, HashMap},
+    fmt,
+    sync::Arc,
+    time::Duration,
+};
 
 /// How many names are tried for a new segment, should files of that name hold bytes already.
 const NAMES: u32 = 16;
@@ -194,9 +199,15 @@ impl WalWriter {
                 self.segments.push(segment);
                 active.file.close().await?;
             }
+            // From here on it may be gone, whatever the answer: nothing to be synced, nothing to follow.
+            self.recovered.take_if(|link| link.number == segment.number);
+            let doomed = self
+                .segments
+                .iter_mut()
+                .filter(|s| s.number == segment.number);
+            doomed.for_each(|s| s.link = None);
             self.storage.delete(&segment::key(segment.number)).await?;
             self.segments.retain(|s| s.number != segment.number);
-            self.recovered.take_if(|link| link.number == segment.number);
             freed += segment.bytes;
         }
         Ok(freed)
@@ -206,6 +217,15 @@ impl WalWriter {
     pub fn bytes(&self) -> u64 {
         let active = self.active.as_ref().map_or(0, |active| active.file.len());
         self.segments.iter().map(|s| s.bytes).sum::<u64>() + active
+    }
+
+    /// The sessions that have segments here, and this writer's own.
+    pub fn sessions(&self) -> BTreeSet<SessionId> {
+        let links = self.segments.iter().filter_map(|s| s.link);
+        links
+            .map(|link| link.session)
+            .chain([self.session])
+            .collect()
     }
 
     /// How many bytes [`truncate`](Self::truncate) would free with these floors.

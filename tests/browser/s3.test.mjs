@@ -107,11 +107,26 @@ test(
     const good = database();
     const refusing = { ...good, s3: { ...good.s3, bucket: noCors, retries: 1 }, options: { retries: 1 } };
     await run((call) => actions.write(call), { ...good, from: 0, to: 3 });
-    const { code, message } = await refusal(run, "read", refusing);
+    const refused = { ...refusing, options: { retries: 1, offline: "refuse" } };
+    const { code, message } = await refusal(run, "read", refused);
     console.log(`CORS: ${message}`);
     assert.equal(code, "Unavailable");
     assert.match(message, /CORS/);
     assert.ok(!message.includes(keys.secretAccessKey));
+    // A device that was online once opens by what it has, and says why it is not online.
+    const known = await run(async (call) => {
+      const db = await actions.openAt(call);
+      const { all } = await actions.readBatches(db);
+      const flushed = await db.flush().catch((error) => error.message);
+      const { online, unreachable } = await db.stats();
+      await db.close();
+      return { all, online, unreachable, flushed };
+    }, refusing);
+    assert.deepEqual([known.all, known.online], [model(3), false]);
+    for (const text of [known.unreachable, known.flushed]) {
+      assert.match(text, /CORS/);
+      assert.ok(!text.includes(keys.secretAccessKey));
+    }
     assert.deepEqual((await run((call) => actions.read(call), good)).all, model(3));
   },
 );
@@ -135,7 +150,10 @@ test("while the store is away commits go on in OPFS, and reach it later", { skip
   assert.ok(away.backlogRows > 0);
   await page.reload();
   await page.waitForFunction(() => globalThis.actions !== undefined);
-  assert.equal((await refusal(run, "read", call)).code, "Unavailable");
+  const refused = { ...call, options: { ...call.options, offline: "refuse" } };
+  assert.equal((await refusal(run, "read", refused)).code, "Unavailable");
+  // It opens by the copy of the catalog beside the WAL.
+  assert.deepEqual((await run((call) => actions.read(call), call)).all, model(4));
   await proxy.up();
   const back = await run(
     (call) =>

@@ -8,6 +8,7 @@ import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { promisify } from "node:util";
 import { root, run } from "../../scripts/lib.mjs";
+import { startProxy } from "../support/proxy.mjs";
 import { allow, freshBucket, setCors } from "./support/buckets.mjs";
 import { runDeno } from "./support/deno.mjs";
 import { visit } from "./support/page.mjs";
@@ -179,6 +180,80 @@ block("Reading and writing: js", async (_, text) => {
   const rows = lines.slice(-18, -2);
   assert.deepEqual([rows[0], rows[1], rows[15]], ["8n 42", "100n 35", "204n 50"], stdout);
   assert.match(lines.at(-19), /^\d+$/);
+});
+
+/** Blocks that go on with Node's quick start, and with what their prelude makes. */
+async function goesOn(text, prelude, afterwards) {
+  const begin = blocks.get("Node and Bun: js").replace(/^await db\.close\(\);.*\n/m, "");
+  const dir = await project({ "main.mjs": `${begin}${prelude}${text}${afterwards}await db.close();\n` });
+  const { stdout } = await execute(process.execPath, ["main.mjs"], { cwd: dir });
+  return stdout;
+}
+const flight8 = 'await flights.ingest([{ id: 8n, at: new Date(), origin: "SFO", delay: 75 }]);\n';
+const log =
+  'const log = await db.table("log", { schema: { id: "int64", text: "utf8" }, primaryKey: ["id"] });\n';
+
+block("Transactions: js", async (_, text) => {
+  const told = `
+const texts = (await log.scan().toArray()).map(({ text }) => text);
+console.log(JSON.stringify({ gained, delay: (await flights.get({ id: 8n })).delay, texts }));
+`;
+  const lines = (await goesOn(text, `${flight8}${log}`, told)).trim().split("\n");
+  // Flight 7 of the quick start, and flight 8, which is still late.
+  assert.equal(lines.at(-2), "2");
+  const texts = ["flight 8 made up 30 minutes", "counted"];
+  assert.deepEqual(JSON.parse(lines.at(-1)), { gained: 30, delay: 45, texts });
+});
+
+block("Time travel: js", async (_, text) => {
+  const told = `
+console.log(JSON.stringify({ there: (await flights.get({ id: 8n })) !== undefined, localCursor }));
+`;
+  const stdout = await goesOn(text, `${flight8}let localCursor;\n`, told);
+  // A minute ago there was nothing.
+  assert.match(stdout, /^0\n\{\n?\s*id: 8n/m);
+  assert.match(stdout, /seq: \d+, timestamp: \d+n, tags: \[ 'before-cleanup' \]/);
+  assert.match(stdout, /records: 0,\s+checkpoints: 0,\s+files: 0/);
+  assert.match(stdout, /^upsert 2 flights$/m);
+  // The preview of what only the WAL has.
+  assert.match(stdout, /^delete 1 flights$/m);
+  const last = JSON.parse(stdout.trim().split("\n").at(-1));
+  assert.equal(last.there, false);
+  assert.match(last.localCursor, /^\d+-[0-9a-f]{64}$/);
+});
+
+block("Changing a table: js", async (_, text) => {
+  const told = `
+const again = await db.table("flights");
+await again.ingest([{ id: 9n, from: "LHR", delay: 2n ** 40n, note: "very late" }]);
+console.log(JSON.stringify((await again.scan().toArray()).map(({ id, from, delay, note }) => [id, from, delay, note].map(String))));
+console.log((await db.tables()).map(({ name, columns }) => [name, ...columns.map(({ type }) => type)].join()).join(" "));
+`;
+  const lines = (await goesOn(text, `${flight8}${log}`, told)).trim().split("\n");
+  const wanted = [["7", "SFO", "42", "null"], ["8", "SFO", "75", "null"], ["9", "LHR", String(2n ** 40n), "very late"]]; // prettier-ignore
+  assert.deepEqual(JSON.parse(lines.at(-2)), wanted);
+  assert.equal(lines.at(-1), "flights,int64,timestamp[ms],utf8,int64,utf8");
+});
+
+block("Offline: js", async (t, text) => {
+  const proxy = await startProxy({ target: store.endpoint });
+  t.after(() => proxy.stop());
+  const { credentials, ...where } = place(store, { endpoint: proxy.endpoint });
+  const script = `const credentials = ${JSON.stringify(credentials)};\n${inBucket(text, where)}`;
+  const dir = await project({ "main.mjs": script });
+  const lines = async () => {
+    const { stdout } = await execute(process.execPath, ["main.mjs"], { cwd: dir });
+    return stdout.trim().split("\n");
+  };
+  await proxy.down();
+  await assert.rejects(lines(), /it must be opened online once[^]*code: 'Unavailable'/);
+  await proxy.up();
+  assert.deepEqual(await lines(), ["false 1", "1 uploaded, 0 rows left", "true"]);
+  await proxy.down();
+  for (const waiting of [1, 2])
+    assert.deepEqual(await lines(), [`false ${waiting}`, "online: false", "false"]);
+  await proxy.up();
+  assert.deepEqual(await lines(), ["false 3", "3 uploaded, 0 rows left", "true"]);
 });
 
 /** What follows on README's `open` over S3: whatever its table of requests tells of. */

@@ -12,7 +12,12 @@ import {
   memory,
   open,
   type Progress,
+  type Row,
+  type Snapshot,
   type Stats,
+  type TableReader,
+  type Transaction,
+  type TransactionTable,
 } from "lakeshore";
 
 interface Flight {
@@ -47,6 +52,33 @@ export async function main(ipc: Uint8Array, signal: AbortSignal, own: Host): Pro
   const row: Flight | undefined = await flights.get({ id: 8n }, { select: ["id"] });
   const count: number = await flights.scan().count();
   const stats: Stats = await db.stats();
+  const origin: string | null = await db.transaction(
+    async (tx: Transaction) => {
+      const table: TransactionTable<Flight> = tx.table<Flight>("flights");
+      const written: number = await table.ingest(ipc);
+      await table.delete([{ id: BigInt(written) }]);
+      // @ts-expect-error a transaction takes batches
+      await table.ingest(new ReadableStream<Uint8Array>());
+      return (await table.get({ id: 1n }))?.origin ?? null;
+    },
+    { isolation: "serializable", attempts: 3, signal },
+  );
+  await using tx = await db.begin();
+  const both: TableReader<Flight>[] = [flights, tx.table<Flight>("flights")];
+  using past: Snapshot = await db.snapshot({ asOf: new Date() });
+  both.push(past.table<Flight>("flights"));
+  // @ts-expect-error a snapshot is only read
+  await past.table("flights").ingest(ipc);
+  // @ts-expect-error a number is no moment
+  await db.snapshot({ asOf: 5 });
+  await db.alterTable("flights", [{ addColumn: "note", type: "utf8" }, { dropColumn: "origin" }]);
+  // @ts-expect-error an added column has a type
+  await db.alterTable("flights", [{ addColumn: "note" }]);
+  for await (const { cursor, tables } of db.changes({ since: "start", signal }).rows()) {
+    const rows: Row[] = tables.flatMap((table) => table.rows);
+    void [cursor, rows, origin];
+  }
+  for await (const { tables } of db.changes()) void tables.map(({ ipc }): Uint8Array => ipc);
   await db.flush();
   try {
     await (await open({ data: host(own) })).close();

@@ -25,6 +25,8 @@ async fn a_bucket_conforms() {
     };
     conformance::run(|| server.fresh(), DATA_ONLY).await;
     conformance::append_files_and_locks_are_unsupported(server.fresh()).await;
+    let tells = conformance::a_listing_tells_when_objects_were_written_or_nothing(server.fresh());
+    assert!(tells.await, "S3 tells");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -11,3 +11,4 @@ mod durability;
 mod faults;
 mod refusals;
 mod requests;
+mod writers;

@@ -1,11 +1,20 @@
-//! What things cost over HTTP (DESIGN section 7): our counters and a counting proxy must agree, exactly.
-//! What tonbo 0.4.0-a2 needed for the same (FINDINGS) is printed beside.
+//! What things cost over HTTP (DESIGN section 7), exactly: our counters, and the requests with their answers as
+//! a proxy sees them. tests/requests.rs has the same by our counters alone. What tonbo 0.4.0-a2 needed
+//! (FINDINGS) is printed beside.
 
 use crate::support::{
     engine,
     s3::{Proxy, Seen, Server, fresh_prefix, server},
 };
-use lakeshore::{Db, Env, Options, Requests, platform::native::TokioRuntime};
+use lakeshore::{Db, Env, Options, Requests, Table, platform::native::TokioRuntime};
+
+const PUT: &str = "put 200";
+const RECORD: &str = "putIfAbsent 200";
+const TAKEN: &str = "putIfAbsent 412";
+const GET: &str = "get 200";
+const PART: &str = "get 206";
+const MISSING: &str = "get 404";
+const LIST: &str = "list 200";
 
 /// Counts of both sides since the last look.
 struct Meter {
@@ -14,9 +23,18 @@ struct Meter {
 }
 
 impl Meter {
-    /// Requests since the last look, which both sides must have counted alike.
-    fn took(&mut self, db: &Db) -> u64 {
+    /// A proxy before the server, and what reaches it by that.
+    fn start(test: &str) -> Option<(Self, Server)> {
+        let (server, proxy) = (server(test)?, Proxy::start(test)?);
+        let server = server.through(&proxy);
+        let before = Requests::default();
+        Some((Self { proxy, before }, server))
+    }
+
+    /// The requests since the last look, which both sides must have counted alike.
+    fn took(&mut self, db: &Db) -> Vec<String> {
         let (seen, now) = (self.proxy.counts(), db.stats().data);
+        let requests = self.proxy.requests();
         self.proxy.reset();
         let before = std::mem::replace(&mut self.before, now);
         let ours = Seen {
@@ -25,7 +43,7 @@ impl Meter {
             put_if_absent: now.put_if_absent - before.put_if_absent,
             list: now.list - before.list,
             delete: now.delete - before.delete,
-            total: seen.total,
+            total: requests.len() as u64,
             bytes_up: now.bytes_written - before.bytes_written,
             bytes_down: now.bytes_read - before.bytes_read,
         };
@@ -33,7 +51,15 @@ impl Meter {
         assert_eq!(now.retries, before.retries);
         let total = ours.get + ours.put + ours.put_if_absent + ours.list + ours.delete;
         assert_eq!(total, seen.total);
-        total
+        requests
+    }
+
+    /// Says what it took, which must be these requests in this order.
+    fn takes(&mut self, db: &Db, what: &str, expected: &[&str], tonbo: &str) {
+        let took = self.took(db);
+        let few = &took[..took.len().min(6)];
+        println!("{what}: {} requests (tonbo: {tonbo}): {few:?}", took.len());
+        assert_eq!(took, expected, "{what}");
     }
 
     /// For a new handle, whose counts begin at nothing.
@@ -44,83 +70,128 @@ impl Meter {
 }
 
 async fn open(server: &Server, prefix: &str) -> Db {
+    open_with(server, prefix, Options::default()).await
+}
+
+async fn open_with(server: &Server, prefix: &str, options: Options) -> Db {
     let env = Env {
         data: server.store(prefix),
         wal: None,
         runtime: TokioRuntime::current().unwrap(),
     };
-    Db::open(env, Options::default()).await.unwrap()
+    Db::open(env, options).await.unwrap()
+}
+
+async fn ingest(table: &Table, from: i64, to: i64) {
+    let rows = engine::batch(&engine::rows(from, to, 1));
+    table.ingest(&[rows]).await.unwrap();
 }
 
 #[tokio::test]
 async fn requests_are_those_of_the_design_on_both_sides() {
-    let name = "requests_are_those_of_the_design_on_both_sides";
-    let (Some(server), Some(proxy)) = (server(name), Proxy::start(name)) else {
+    let Some((mut meter, server)) = Meter::start("requests_are_those_of_the_design_on_both_sides")
+    else {
         return;
     };
-    let server = server.through(&proxy);
-    let mut meter = Meter {
-        proxy,
-        before: Requests::default(),
-    };
     let prefix = fresh_prefix();
-    let say = |what: &str, ours: u64, most: u64, tonbo: &str| {
-        println!("{what}: {ours} requests, at most {most} (tonbo: {tonbo})");
-        assert!(ours <= most, "{what}: {ours} requests");
-    };
-
     let db = open(&server, &prefix).await;
-    say("open a new database", meter.took(&db), 2, "56");
+    meter.takes(&db, "open a new database", &[MISSING, LIST], "56");
     let table = engine::table(&db, "t").await;
-    say("create a table", meter.took(&db), 1, "-");
+    meter.takes(&db, "create a table", &[RECORD], "-");
     for i in 0..3 {
-        let rows = engine::rows(i * 100, i * 100 + 100, 1);
-        table.ingest(&[engine::batch(&rows)]).await.unwrap();
-        say("small commit", meter.took(&db), 1, "11 a publish");
+        ingest(&table, i * 100, i * 100 + 100).await;
+        meter.takes(&db, "small commit", &[RECORD], "11 a publish");
     }
     db.flush().await.unwrap();
-    say("flush", meter.took(&db), 2, "21");
-    db.refresh().await.unwrap();
-    say("refresh, nothing new", meter.took(&db), 1, "-");
+    meter.takes(&db, "flush of one table", &[PUT, RECORD], "21");
+    assert!(!db.refresh().await.unwrap());
+    meter.takes(&db, "refresh, nothing new", &[MISSING], "-");
     db.checkpoint().await.unwrap();
-    say("checkpoint", meter.took(&db), 2, "-");
+    meter.takes(&db, "checkpoint", &[PUT, PUT], "-");
 
     meter.fresh();
     let db = open(&server, &prefix).await;
-    say("open", meter.took(&db), 2, "47");
+    meter.takes(&db, "open, no commit outstanding", &[GET, LIST], "47");
+    // A look at another's commit: the record, and that there is no next.
+    ingest(&table, 300, 301).await;
+    meter.proxy.reset();
+    assert!(db.refresh().await.unwrap());
+    meter.takes(&db, "refresh, one commit", &[GET, MISSING], "-");
+}
+
+#[tokio::test]
+async fn a_cold_open_with_a_point_read_is_four_requests_and_a_warm_read_one() {
+    let Some((mut meter, server)) =
+        Meter::start("a_cold_open_with_a_point_read_is_four_requests_and_a_warm_read_one")
+    else {
+        return;
+    };
+    let prefix = fresh_prefix();
+    let db = open(&server, &prefix).await;
+    ingest(&engine::table(&db, "t").await, 0, 50_000).await;
+    db.flush().await.unwrap();
+    db.checkpoint().await.unwrap();
 
     meter.fresh();
     let db = open(&server, &prefix).await;
     let table = db.table("t").unwrap();
-    assert!(engine::get(&table, 42).await.unwrap().is_some());
-    say("cold open + point read", meter.took(&db), 4, "63 to 122");
-    assert!(engine::get(&table, 199).await.unwrap().is_some());
-    say("warm point read", meter.took(&db), 1, "-");
+    assert!(engine::get(&table, 31_415).await.unwrap().is_some());
+    let cold = [GET, LIST, PART, PART];
+    meter.takes(&db, "cold open + point read", &cold, "63 to 122");
+    assert!(engine::get(&table, 2_718).await.unwrap().is_some());
+    meter.takes(&db, "warm point read", &[PART], "-");
+    assert!(engine::get(&table, 60_000).await.unwrap().is_none());
+    meter.takes(&db, "a key outside every file's range", &[], "-");
+}
+
+/// Records have copies of those before them, so four GETs read 64 of them (PROTOCOL N3).
+#[tokio::test]
+async fn an_open_with_64_commits_outstanding_is_six_requests() {
+    let Some((mut meter, server)) =
+        Meter::start("an_open_with_64_commits_outstanding_is_six_requests")
+    else {
+        return;
+    };
+    let prefix = fresh_prefix();
+    let options = Options {
+        checkpoint_records: 1000,
+        ..Options::default()
+    };
+    let db = open_with(&server, &prefix, options).await;
+    let table = engine::table(&db, "t").await;
+    db.checkpoint().await.unwrap();
+    meter.took(&db);
+    for i in 0..64 {
+        ingest(&table, i, i + 1).await;
+    }
+    meter.takes(&db, "64 small commits", &[RECORD; 64], "11 each");
+
+    meter.fresh();
+    let db = open(&server, &prefix).await;
+    let expected = [GET, LIST, GET, GET, GET, GET];
+    meter.takes(&db, "open, 64 commits outstanding", &expected, "-");
+    let rows = engine::content(&db.table("t").unwrap()).await.unwrap();
+    assert_eq!(rows.len(), 64);
+    meter.takes(&db, "reading them", &[], "-");
 }
 
 #[tokio::test]
-async fn a_lost_race_is_two_requests_more() {
-    let name = "a_lost_race_is_two_requests_more";
-    let (Some(server), Some(proxy)) = (server(name), Proxy::start(name)) else {
+async fn a_lost_race_is_a_refused_put_a_get_and_a_put() {
+    let Some((mut meter, server)) = Meter::start("a_lost_race_is_a_refused_put_a_get_and_a_put")
+    else {
         return;
-    };
-    let server = server.through(&proxy);
-    let mut meter = Meter {
-        proxy,
-        before: Requests::default(),
     };
     let prefix = fresh_prefix();
     let first = open(&server, &prefix).await;
     let mine = engine::table(&first, "t").await;
     let second = open(&server, &prefix).await;
-    let theirs = second.table("t").unwrap();
-    let rows = engine::rows(0, 1, 1);
-    mine.ingest(&[engine::batch(&rows)]).await.unwrap();
+    ingest(&mine, 0, 1).await;
     meter.before = second.stats().data;
     meter.proxy.reset();
-    let rows = engine::rows(1, 2, 2);
-    theirs.ingest(&[engine::batch(&rows)]).await.unwrap();
-    assert_eq!(meter.took(&second), 3);
+    ingest(&second.table("t").unwrap(), 1, 2).await;
+    meter.takes(&second, "lost race", &[TAKEN, GET, RECORD], "-");
+    let rows = engine::content(&second.table("t").unwrap()).await.unwrap();
+    assert_eq!(rows.len(), 2);
 }
 
 #[tokio::test]
@@ -134,4 +205,6 @@ async fn a_failed_attempt_is_counted_by_both_sides() {
     let (ours, seen) = (db.stats().data, proxy.counts());
     assert_eq!((ours.get, ours.list, ours.retries), (3, 1, 2));
     assert_eq!((seen.get, seen.list), (3, 1));
+    let expected = ["get 503", "get 503", MISSING, LIST];
+    assert_eq!(proxy.requests(), expected);
 }

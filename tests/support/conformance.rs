@@ -32,6 +32,7 @@ pub async fn run(make: impl Fn() -> Arc<dyn Storage>, excused: Excused) {
     listing_is_complete_ordered_and_filtered(make()).await;
     listing_shows_2500_objects(make(), excused).await;
     deleting_is_idempotent(make()).await;
+    a_listing_tells_when_objects_were_written_or_nothing(make()).await;
     empty_objects_exist(make()).await;
     large_objects_survive(make()).await;
     pieces_appear_whole_at_finish(make()).await;
@@ -307,6 +308,32 @@ pub async fn listing_shows_2500_objects(store: Arc<dyn Storage>, excused: Excuse
         names[count - 1..]
     );
     assert_eq!(list(&*store, "log/", Some(&names[99])).await, names[100..]);
+}
+
+/// Gives whether the store tells.
+pub async fn a_listing_tells_when_objects_were_written_or_nothing(store: Arc<dyn Storage>) -> bool {
+    let since_2020 = 1_577_836_800_000_000..4_102_444_800_000_000;
+    let mut last = 0;
+    let mut tells = Vec::new();
+    for key in ["log/1", "data/1/b", "log/0", "log/1"] {
+        store.put(key, bytes(10, last as u8)).await.unwrap();
+        let listed = store.list("", None).await.unwrap();
+        let modified = |meta: &ObjectMeta| meta.modified.unwrap_or(0);
+        let written = listed.iter().find(|meta| meta.key == key).unwrap();
+        tells.extend(listed.iter().map(|meta| meta.modified.is_some()));
+        if written.modified.is_some() {
+            assert!(since_2020.contains(&modified(written)), "{written:?}");
+            // The newest is the last one written, and no older than what was before.
+            assert_eq!(listed.iter().map(modified).max(), written.modified);
+            assert!(modified(written) >= last, "{written:?} after {last}");
+            last = modified(written);
+        }
+    }
+    assert!(
+        tells.iter().all(|t| *t == tells[0]),
+        "it tells of some only"
+    );
+    tells[0]
 }
 
 pub async fn deleting_is_idempotent(store: Arc<dyn Storage>) {

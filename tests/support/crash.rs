@@ -481,6 +481,7 @@ impl Storage for CrashStorage {
                 wanted.then(|| ObjectMeta {
                     key: key.to_owned(),
                     size: of(file).bytes.len() as u64,
+                    modified: None,
                 })
             });
             let found = found.collect();

@@ -2,7 +2,7 @@
 
 use arrow_array::{ArrayRef, Int32Array, Int64Array, RecordBatch, StringArray};
 use arrow_schema::{DataType, Field};
-use lakeshore::{Db, Options, Table, data::schema::TableSchema};
+use lakeshore::{Db, Options, ScanBuilder, Table, data::schema::TableSchema};
 use std::{collections::BTreeMap, sync::Arc};
 
 /// `(id int64, name utf8, n int32)` by `id`.
@@ -61,9 +61,14 @@ pub fn rows(from: i64, to: i64, mark: i32) -> Vec<(i64, Row)> {
 
 /// Everything a scan of the whole table gives.
 pub async fn content(table: &Table) -> lakeshore::Result<Model> {
+    scanned(table.scan()).await
+}
+
+/// Everything a scan gives.
+pub async fn scanned(scan: ScanBuilder) -> lakeshore::Result<Model> {
     let mut model = Model::new();
     let mut last = i64::MIN;
-    for batch in table.scan().stream()?.collect().await? {
+    for batch in scan.stream()?.collect().await? {
         add(&batch, &mut |id, row| {
             assert!(id > last, "the scan is not ascending: {id} after {last}");
             last = id;
@@ -80,6 +85,12 @@ pub async fn get(table: &Table, id: i64) -> lakeshore::Result<Option<Row>> {
         add(&batch, &mut |_, row| found = Some(row));
     }
     Ok(found)
+}
+
+/// The keys of a batch of key columns.
+pub fn ids(batch: &RecordBatch) -> Vec<i64> {
+    let ids = batch.column(0).as_any().downcast_ref::<Int64Array>();
+    ids.unwrap().values().to_vec()
 }
 
 /// The rows of a batch of all columns.
@@ -128,6 +139,7 @@ pub fn tiny() -> Options {
         seal_bytes: 16 * 1024,
         seal_batches: 8,
         memtable_limit_bytes: 64 * 1024,
+        backlog_bytes: 64 * 1024,
         checkpoint_records: 3,
         row_group_rows: 64,
         page_rows: 16,

@@ -8,11 +8,16 @@
     clippy::panic
 )]
 
+pub mod aging;
+pub mod altering;
 pub mod arrays;
 pub mod cells;
 pub mod conformance;
+pub mod contention;
 pub mod crash;
+pub mod devices;
 pub mod engine;
+pub mod far;
 pub mod late;
 pub mod query;
 pub mod random;

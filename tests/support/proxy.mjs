@@ -15,8 +15,9 @@ import http from "node:http";
 import https from "node:https";
 
 /**
- * A rule: `{ method?, kind?, path?, nth = 1, times = 1, action }`. `path` is a regular expression over the request's
- * path and query. The rule skips `nth - 1` matching requests, acts on `times` of them (0: on all), and is over.
+ * A rule: `{ method?, kind?, path?, nth = 1, every = 1, times = 1, action }`. `path` is a regular expression over the
+ * request's path and query. The rule skips `nth - 1` matching requests, then acts on each `every`-th until it has acted
+ * on `times` of them (0: for ever), and is over.
  * Of several rules the first that acts is taken. `action` is one of, with `delayMs` beside any:
  *   { status, code?, message?, headers? }   an XML error in the server's place; the request isn't passed on
  *   { reset: true }                         the connection breaks before the server sees the request
@@ -81,10 +82,10 @@ export class Proxy {
   }
 
   /** Adds a rule. */
-  fault({ method, kind, path, nth = 1, times = 1, action }) {
+  fault({ method, kind, path, nth = 1, every = 1, times = 1, action }) {
     const pattern = path === undefined ? undefined : new RegExp(path);
     const left = times === 0 ? Infinity : times;
-    this.#rules.push({ method, kind, pattern, skip: nth - 1, left, action });
+    this.#rules.push({ method, kind, pattern, skip: nth - 1, every, left, action });
   }
 
   /** Forgets all rules and the latency. */
@@ -124,6 +125,7 @@ export class Proxy {
         continue;
       }
       rule.left -= 1;
+      rule.skip = rule.every - 1;
       return rule.action;
     }
     return {};

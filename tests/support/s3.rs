@@ -166,6 +166,18 @@ impl Proxy {
         self.command("log", "{}")
     }
 
+    /// Kind and status of each request since `reset`, in order: "putIfAbsent 412".
+    pub fn requests(&self) -> Vec<String> {
+        let log = self.log();
+        let entries = log.split("{\"method\":").skip(1);
+        let request = |entry: &str| {
+            let status = entry.split("\"status\":").nth(1).unwrap();
+            let status = status.split([',', '}']).next().unwrap();
+            format!("{} {status}", text(entry, "kind"))
+        };
+        entries.map(request).collect()
+    }
+
     pub fn counts(&self) -> Seen {
         let counts = self.command("counts", "{}");
         let number = |name: &str| {

@@ -8,7 +8,7 @@ use super::random::Random;
 use bytes::Bytes;
 use futures_util::task::noop_waker;
 use lakeshore::{
-    Env, Result,
+    Env, Error, ErrorKind, Result,
     env::{
         AppendFile, BoxFuture, LockGuard, ObjectMeta, ObjectWriter, PutOutcome, Runtime, Storage,
         StoreClock,
@@ -22,7 +22,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicI64, AtomicU64, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::SeqCst},
     },
     task::{Context, Poll},
     time::Duration,
@@ -34,6 +34,10 @@ pub struct Stage {
     pub monotonic: AtomicU64,
     /// The store's `Date`, if it has one, and when it was heard (monotonic).
     pub store: Mutex<Option<StoreClock>>,
+    /// What the store's clock truly says, if it has one: each of its answers tells.
+    pub truth: Mutex<Option<Arc<AtomicI64>>>,
+    /// Whether no request of this device reaches the store.
+    pub cut: AtomicBool,
     /// Most polls that a request takes before its effect, and after it.
     pub stall: AtomicU64,
     /// Closed, no request takes effect until it is opened.
@@ -87,6 +91,8 @@ impl Stage {
             wall: START.into(),
             monotonic: 1_000_000.into(),
             store: Mutex::new(None),
+            truth: Mutex::default(),
+            cut: false.into(),
             stall: 0.into(),
             gate: Gate::default(),
             hold: Gate::default(),
@@ -131,9 +137,12 @@ impl Stage {
         .await;
     }
 
-    async fn stalled<T>(&self, key: &str, effect: impl Future<Output = T>) -> T {
+    async fn stalled<T>(&self, key: &str, effect: impl Future<Output = Result<T>>) -> Result<T> {
         let most = self.stall.load(SeqCst);
         self.turns(self.below(most)).await;
+        if self.cut.load(SeqCst) {
+            return Err(network(key));
+        }
         while self.gate.stops(key) {
             self.turns(1).await;
         }
@@ -142,8 +151,21 @@ impl Stage {
         while self.hold.stops(key) {
             self.turns(1).await;
         }
+        if self.cut.load(SeqCst) {
+            return Err(network(key));
+        }
+        if let Some(truth) = &*self.truth.lock().unwrap() {
+            *self.store.lock().unwrap() = Some(StoreClock {
+                date: truth.load(SeqCst),
+                heard: Duration::from_micros(self.monotonic.load(SeqCst)),
+            });
+        }
         done
     }
+}
+
+fn network(key: &str) -> Error {
+    Error::new(ErrorKind::Unavailable, format!("{key}: no network"))
 }
 
 /// Polls to the end, with all that was spawned.

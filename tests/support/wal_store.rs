@@ -204,6 +204,7 @@ impl Storage for WalStore {
             let meta = |(key, file): (&String, &File)| ObjectMeta {
                 key: key.clone(),
                 size: file.bytes.len() as u64,
+                modified: None,
             };
             files.map(meta).collect()
         });

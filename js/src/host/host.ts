@@ -8,6 +8,11 @@ type Awaitable<T> = T | Promise<T>;
 export interface HostEntry {
   key: string;
   size: number;
+  /**
+   * When the object was written, by the store's clock. Say it where it costs nothing: `gc()` then need not read
+   * objects to learn how old they are, and goes by the store's time.
+   */
+  modified?: Date;
 }
 
 /** An object being written in pieces: it appears, whole and durable, at `finish`. */

@@ -35,10 +35,16 @@ export interface NodeDirectory {
   put(key: string, bytes: Uint8Array): Promise<void>;
   putIfAbsent(key: string, bytes: Uint8Array): Promise<boolean>;
   create(key: string): NodeObjectWriter;
-  list(prefix: string, startAfter?: string): Promise<{ key: string; size: number }[]>;
+  list(prefix: string, startAfter?: string): Promise<Entry[]>;
   delete(key: string): void;
   append(key: string): NodeAppendFile;
   lock(name: string): { release(): void };
+}
+
+interface Entry {
+  key: string;
+  size: number;
+  modified: Date;
 }
 
 interface Suffix {
@@ -115,11 +121,11 @@ class Directory implements NodeDirectory {
     return new LazyWriter(making.then(() => new Temporary(path)));
   }
 
-  async list(prefix: string, startAfter?: string): Promise<{ key: string; size: number }[]> {
+  async list(prefix: string, startAfter?: string): Promise<Entry[]> {
     const slash = prefix.lastIndexOf("/");
     const top = prefix.slice(0, slash + 1);
     if (top !== "" && !isKey(prefix.slice(0, slash))) throw fail("Invalid", `${prefix} is not a key prefix`);
-    const found: { key: string; size: number }[] = [];
+    const found: Entry[] = [];
     const wanted = (key: string) => key.startsWith(prefix) && (startAfter === undefined || key > startAfter);
     const mayBeIn = (folder: string) =>
       (folder.startsWith(prefix) || prefix.startsWith(folder)) &&
@@ -136,7 +142,7 @@ class Directory implements NodeDirectory {
         if (!entry.isSymbolicLink() && !(entry.isFile() && wanted(key))) continue;
         const stat = fs.statSync(join(this.root, key), { throwIfNoEntry: false });
         if (stat?.isDirectory() && mayBeIn(`${key}/`)) folders.push(`${key}/`);
-        if (stat?.isFile() && wanted(key)) found.push({ key, size: stat.size });
+        if (stat?.isFile() && wanted(key)) found.push({ key, size: stat.size, modified: stat.mtime });
       }
     }
     return found.sort((a, b) => (a.key < b.key ? -1 : 1));

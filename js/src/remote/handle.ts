@@ -1,5 +1,6 @@
 // Objects of an engine in a worker.
 
+import type { LakeshoreError } from "../errors.js";
 import type { Handle } from "../raw.js";
 import type { Peer } from "./peer.js";
 
@@ -10,11 +11,13 @@ const forgotten = new FinalizationRegistry<() => void>((drop) => drop());
 export class RemoteHandle<T> implements Handle<T> {
   private readonly peer: Peer;
   private readonly id: number = -1;
-  private readonly failure: unknown;
+  private failure: unknown;
 
-  /** Starts the call that makes it. */
-  constructor(peer: Peer, on: number, method: string, args: unknown[]) {
+  /** Starts the call that makes it, unless that has failed already. */
+  constructor(peer: Peer, on: number, method: string, args: unknown[], failure?: unknown) {
     this.peer = peer;
+    this.failure = failure;
+    if (failure !== undefined) return;
     try {
       const id = peer.start(on, method, args.map(copied));
       this.id = id;
@@ -30,7 +33,7 @@ export class RemoteHandle<T> implements Handle<T> {
   }
 
   start(method: string, ...args: unknown[]): Handle<never> {
-    return new RemoteHandle<never>(this.peer, this.id, method, args);
+    return new RemoteHandle<never>(this.peer, this.id, method, args, this.failure);
   }
 
   async ready(): Promise<void> {
@@ -38,8 +41,9 @@ export class RemoteHandle<T> implements Handle<T> {
     await this.peer.ready(this.id);
   }
 
-  drop(): void {
+  drop(reason: LakeshoreError): void {
     if (this.failure !== undefined) return;
+    this.failure = reason;
     forgotten.unregister(this);
     this.peer.drop(this.id);
   }

@@ -74,7 +74,8 @@ export function givenAway(values: readonly unknown[]): ArrayBuffer[] {
     }
     if (Array.isArray(value)) return value.forEach(visit);
     const { columns, buffers: inner, children, validity, bytes, body } = value as Record<string, unknown>;
-    for (const part of [columns, inner, children, validity, bytes, body]) visit(part);
+    const { tables, batch } = value as Record<string, unknown>;
+    for (const part of [columns, inner, children, validity, bytes, body, tables, batch]) visit(part);
   };
   values.forEach(visit);
   return [...buffers];

@@ -4,7 +4,7 @@
 // last of them closes. If it dies (a trap, a script that does not load, somebody's `terminate()`), every call in
 // flight is rejected, what it held of the page's own stores is released, and the next `open` starts a new worker.
 
-import { LakeshoreError } from "../errors.js";
+import { closed, LakeshoreError } from "../errors.js";
 import { Tracked } from "../host/tracked.js";
 import type { Engine, Handle, Opening, RawDb, StoreSpec } from "../raw.js";
 import { RemoteHandle } from "./handle.js";
@@ -99,7 +99,7 @@ export class RemoteEngine implements Engine {
       if (released) return;
       released = true;
       for (const store of stores) store?.withdraw();
-      db.drop();
+      db.drop(closed());
       this.databases -= 1;
       // Later, since an `open` may have found this engine already.
       setTimeout(() => this.databases === 0 && this.end(closed()));
@@ -162,10 +162,6 @@ export class RemoteEngine implements Engine {
     this.worker.terminate();
     this.peer.end(error);
   }
-}
-
-function closed(): LakeshoreError {
-  return new LakeshoreError("Closed", "the database handle is closed: open it again");
 }
 
 function dead(reason: string): LakeshoreError {

@@ -1,7 +1,7 @@
 // The worker's side: holds the engine's objects and calls them as the page says.
 
 import { engine, onTrap, setModuleLoader } from "../engine.js";
-import { LakeshoreError } from "../errors.js";
+import { closed, type LakeshoreError } from "../errors.js";
 import type { Handle, Opening, StoreSpec } from "../raw.js";
 import { type Hello, type Message, errorOut, protocol } from "./messages.js";
 import { revive } from "./offer.js";
@@ -11,6 +11,7 @@ type AnyHandle = {
   call(method: string, ...args: unknown[]): Promise<unknown>;
   start(method: string, ...args: unknown[]): AnyHandle;
   ready(): Promise<void>;
+  drop(reason: LakeshoreError): void;
 };
 
 /** So many batches of a scan are read before they are asked for. */
@@ -78,6 +79,7 @@ class Objects implements Service {
   }
 
   drop(on: number): void {
+    this.objects.get(on)?.drop(closed());
     this.objects.delete(on);
     this.openings.get(on)?.then(
       (opening) => opening.release(),
@@ -88,8 +90,7 @@ class Objects implements Service {
 
   private get(on: number): AnyHandle {
     const object = this.objects.get(on);
-    if (object === undefined)
-      throw new LakeshoreError("Closed", "the database handle is closed: open it again");
+    if (object === undefined) throw closed();
     return object;
   }
 
@@ -126,6 +127,10 @@ class Later implements AnyHandle {
   ready(): Promise<void> {
     return this.handle.then((handle) => handle.ready());
   }
+
+  drop(reason: LakeshoreError): void {
+    this.handle.then((handle) => handle.drop(reason)).catch(() => undefined);
+  }
 }
 
 /** A scan that reads a few batches ahead of the page, so that both work at once. */
@@ -154,6 +159,11 @@ class ReadAhead implements AnyHandle {
 
   ready(): Promise<void> {
     return this.scan.ready();
+  }
+
+  drop(reason: LakeshoreError): void {
+    this.ended = true;
+    this.scan.drop(reason);
   }
 
   private read(method: string): Promise<unknown> {

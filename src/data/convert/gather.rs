@@ -59,7 +59,7 @@ pub(crate) fn slice_bytes(array: &dyn Array, start: usize, length: usize) -> u64
 }
 
 /// Bytes of `rows` nulls of a type.
-pub(super) fn null_bytes(data_type: &DataType, rows: usize) -> u64 {
+pub(crate) fn null_bytes(data_type: &DataType, rows: usize) -> u64 {
     use DataType::*;
     match data_type {
         FixedSizeList(f, n) => null_bytes(f.data_type(), rows).saturating_mul((*n).max(1) as u64),

@@ -10,7 +10,7 @@ mod gather;
 mod nested;
 mod number;
 
-pub(crate) use gather::slice_bytes;
+pub(crate) use gather::{null_bytes, slice_bytes};
 
 use super::spec::type_name;
 use crate::error::{Error, Result};

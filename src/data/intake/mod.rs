@@ -98,6 +98,16 @@ pub fn read_batch(
     plan.assemble(&columns, batch.num_rows(), limits, &mut budget)
 }
 
+/// How many rows an Arrow IPC stream or file holds, by what its messages say.
+pub fn count_rows(bytes: &Bytes) -> Result<u64> {
+    let messages = frame::scan(bytes)?;
+    let rows = messages.parts.iter().map(|part| match part {
+        frame::Part::Batch(batch, _) => batch.length().max(0) as u64,
+        frame::Part::Dictionary(..) => 0,
+    });
+    Ok(rows.fold(0, u64::saturating_add))
+}
+
 /// The fields of an Arrow IPC stream, file or lone schema message.
 pub fn schema_of_ipc(bytes: &[u8]) -> Result<Vec<FieldRef>> {
     let schema = frame::schema(bytes)?;

@@ -271,6 +271,12 @@ fn remove_abandoned(directory: &Path) {
     }
 }
 
+/// In microseconds since the Unix epoch.
+fn micros(time: SystemTime) -> Option<i64> {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    i64::try_from(since.as_micros()).ok()
+}
+
 struct Wanted<'a> {
     prefix: &'a str,
     start_after: Option<&'a str>,
@@ -324,8 +330,12 @@ impl Wanted<'_> {
                 self.walk(&entry.path(), &directory, found)?;
             }
         } else if kind.is_file() && self.is_wanted(&key) {
-            let size = fs::metadata(entry.path())?.len();
-            found.push(ObjectMeta { key, size });
+            let metadata = fs::metadata(entry.path())?;
+            found.push(ObjectMeta {
+                key,
+                size: metadata.len(),
+                modified: metadata.modified().ok().and_then(micros),
+            });
         }
         Ok(())
     }

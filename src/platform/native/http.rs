@@ -103,6 +103,7 @@ fn broken(message: &str, retryable: bool) -> HttpError {
     HttpError {
         message: message.to_owned(),
         retryable,
+        hidden: false,
     }
 }
 

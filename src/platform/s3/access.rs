@@ -146,14 +146,15 @@ impl Keys {
         newest.as_ref().filter(usable).cloned()
     }
 
-    /// Credentials other than `refused`, asked for if need be.
+    /// Credentials other than `refused`, asked for if need be. `skew` is added to the device's time: by a
+    /// clock that is ahead all would have expired.
     pub(super) async fn get(
         &self,
-        runtime: &dyn Runtime,
+        (runtime, skew): (&dyn Runtime, i64),
         timeout: Duration,
         refused: Option<&Credentials>,
     ) -> Result<Credentials> {
-        let now = || runtime.now_micros();
+        let now = || runtime.now_micros().saturating_add(skew);
         if let Some(keys) = self.usable(now(), refused) {
             return Ok(keys);
         }

@@ -6,7 +6,6 @@ use super::{
     S3,
     access::{Access, Credentials},
     answer::{Asked, Op, Verdict, judge},
-    date::http_date,
     http::{HttpAnswer, HttpError, HttpRequest},
     prepare::Common,
     retry::{Next, Tries, next},
@@ -15,6 +14,7 @@ use super::{
 use crate::{
     env::{Runtime, StoreClock},
     error::{Error, ErrorKind, Result},
+    platform::date::http_date,
 };
 use bytes::Bytes;
 use futures_channel::oneshot;
@@ -88,14 +88,23 @@ impl S3 {
                     self.hear(&answer);
                     judge(&asked, &answer)
                 }
-                Some(Err(HttpError { message, retryable })) => {
-                    let error = asked.error(ErrorKind::Unavailable, &message);
-                    match retryable {
-                        true => Verdict::Again {
+                Some(Err(failure)) => {
+                    let error = asked.error(ErrorKind::Unavailable, &failure.message);
+                    let may_be_skew = failure.hidden && keys.is_some() && tries.may_ask_time();
+                    let was_skew = may_be_skew && self.ask_time(&common.path, timeout).await;
+                    // Nobody can say that it was refused.
+                    if was_skew && call.op != Op::PutIfAbsent {
+                        Verdict::Skewed {
+                            error,
+                            server: None,
+                        }
+                    } else if failure.retryable {
+                        Verdict::Again {
                             error,
                             early: false,
-                        },
-                        false => Verdict::Fail(error),
+                        }
+                    } else {
+                        Verdict::Fail(error)
                     }
                 }
                 None => {
@@ -147,6 +156,32 @@ impl S3 {
             self.inner.counts.answered(answer.body.len());
         }
         answer
+    }
+
+    /// Whether requests were signed for a wrong time, as the store tells now. Some stores leave CORS out where
+    /// they refuse a signature, so that a browser shows neither the refusal nor their time; of a request that
+    /// nobody signed they show it, whatever they say to it.
+    async fn ask_time(&self, path: &str, timeout: Duration) -> bool {
+        let before = self.inner.skew.load(Relaxed);
+        let request = HttpRequest {
+            method: "GET",
+            url: self.inner.place.url(path, ""),
+            headers: Vec::new(),
+            body: Bytes::new(),
+            limit: 0,
+        };
+        let _permit = match &self.inner.permits {
+            Some(permits) => Some(permits.acquire().await),
+            None => None,
+        };
+        self.inner.counts.attempt(&Op::Get, 0, true);
+        let sending = self.inner.http.send(request);
+        if let Some(Ok(answer)) = within(&*self.inner.runtime, timeout, sending).await {
+            self.inner.counts.answered(answer.body.len());
+            self.hear(&answer);
+        }
+        let after = self.inner.skew.load(Relaxed);
+        after.saturating_sub(before).saturating_abs() > TOLERATED
     }
 
     /// Longer where it is not known how much will come.

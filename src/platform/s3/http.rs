@@ -65,6 +65,8 @@ pub struct HttpError {
     pub message: String,
     /// Whether another attempt may end otherwise.
     pub retryable: bool,
+    /// Whether there may have been an answer that is not shown: a browser's, where the store left CORS out.
+    pub hidden: bool,
 }
 
 /// An HTTP client.

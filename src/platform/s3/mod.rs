@@ -1,6 +1,6 @@
 //! A bucket of S3, or of a store that speaks as it does, as a [`Storage`]: our own small client.
 //!
-//! Pure files decide (`encode`, `date`, `sign`, `xml`, `options`, `answer`, `retry`), `prepare` signs, `driver` does,
+//! Pure files decide (`encode`, `sign`, `xml`, `options`, `answer`, `retry`), `prepare` signs, `driver` does,
 //! [`Http`] is the one thing a target brings: `platform::native::s3`, `platform::wasm::s3`.
 //! Invariants: what is signed is what is sent; a range is given only if it is the one asked for; every
 //! attempt is counted; nothing secret is in an error or in `Debug`.
@@ -15,7 +15,6 @@
 mod access;
 mod answer;
 mod counts;
-mod date;
 mod driver;
 mod encode;
 mod http;

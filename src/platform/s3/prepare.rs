@@ -5,12 +5,14 @@ use super::{
     S3,
     access::{Access, Credentials, Signer, Unsigned},
     answer::Op,
-    date::amz_date,
     driver::{Call, within},
     http::HttpRequest,
     sign::{ToSign, authorization},
 };
-use crate::error::{Error, ErrorKind, Result};
+use crate::{
+    error::{Error, ErrorKind, Result},
+    platform::date::amz_date,
+};
 use std::sync::atomic::Ordering::Relaxed;
 
 /// What every attempt of a call shares.
@@ -48,7 +50,8 @@ impl S3 {
             (Access::Credentials(keys), _) => Some(keys.clone()),
             (Access::Provider(_), Some(keys)) => {
                 let (runtime, timeout) = (&*self.inner.runtime, self.inner.timeout);
-                Some(keys.get(runtime, timeout, refused).await?)
+                let skew = self.inner.skew.load(Relaxed);
+                Some(keys.get((runtime, skew), timeout, refused).await?)
             }
             (Access::Signer(signer), _) => {
                 self.sign_by(&**signer, &mut request, common).await?;

@@ -13,8 +13,17 @@ pub(super) struct Tries {
     pub(super) failed: u32,
     /// Whether it was signed again with the store's time.
     reset_clock: bool,
+    /// Whether the store was asked for its time.
+    asked_time: bool,
     /// Whether other credentials were taken.
     renewed: bool,
+}
+
+impl Tries {
+    /// Whether the store may be asked for its time: once.
+    pub(super) fn may_ask_time(&mut self) -> bool {
+        !std::mem::replace(&mut self.asked_time, true)
+    }
 }
 
 /// What is next.

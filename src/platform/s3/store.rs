@@ -139,14 +139,17 @@ impl S3 {
         };
         let mut page = self.page(prefix, ("start-after", &first)).await?;
         loop {
-            for (key, size) in page.objects {
-                let Some(key) = key.strip_prefix(root) else {
+            for object in page.objects {
+                let Some(key) = object.key.strip_prefix(root) else {
                     continue;
                 };
                 // What is not a key was put there by somebody else.
                 if key.starts_with(prefix) && key > after && check_key(key).is_ok() {
-                    let key = key.to_owned();
-                    found.push(ObjectMeta { key, size });
+                    found.push(ObjectMeta {
+                        key: key.to_owned(),
+                        size: object.size,
+                        modified: object.modified,
+                    });
                 }
             }
             let Some(token) = page.next else { break };

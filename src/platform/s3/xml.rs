@@ -1,7 +1,8 @@
 //! As much XML as S3's answers need: a listing, and an error. Invariants: slices of the input only, no
 //! recursion, no expansion but of character entities; whatever the input, it ends with an answer or `None`.
 
-use super::{date::iso_date, encode::decode};
+use super::encode::decode;
+use crate::platform::date::iso_date;
 
 /// What comes next in a document.
 enum Token<'a> {
@@ -78,9 +79,11 @@ fn unescape(text: &str) -> Option<String> {
     Some(out)
 }
 
-/// Calls `leaf(names from the root, text)` for each element that holds text or nothing. `None` if the
-/// text is not XML to its end, or `leaf` gives `None`.
-fn walk<'a>(text: &'a str, leaf: &mut dyn FnMut(&[&'a str], String) -> Option<()>) -> Option<()> {
+type AtEnd<'f, 'a> = dyn FnMut(&[&'a str], Option<String>) -> Option<()> + 'f;
+
+/// Calls `end(names from the root, text)` at the end of each element; no text if it holds elements.
+/// `None` if the text is not XML to its end, or `end` gives `None`.
+fn walk<'a>(text: &'a str, end: &mut AtEnd<'_, 'a>) -> Option<()> {
     const DEEPEST: usize = 16;
     let mut tokens = Tokens {
         rest: text.trim_start_matches('\u{feff}').trim(),
@@ -97,9 +100,11 @@ fn walk<'a>(text: &'a str, leaf: &mut dyn FnMut(&[&'a str], String) -> Option<()
             }
             Token::Text(text) => value = value.map(|_| text),
             Token::Close => {
-                if let Some(text) = value.take() {
-                    leaf(&path, unescape(text)?)?;
-                }
+                let text = match value.take() {
+                    Some(text) => Some(unescape(text)?),
+                    None => None,
+                };
+                end(&path, text)?;
                 path.pop()?;
             }
         }
@@ -110,10 +115,19 @@ fn walk<'a>(text: &'a str, leaf: &mut dyn FnMut(&[&'a str], String) -> Option<()
 /// One page of a ListObjectsV2 answer.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Page {
-    /// Whole keys and sizes, decoded.
-    pub(super) objects: Vec<(String, u64)>,
+    /// Keys are whole, and decoded.
+    pub(super) objects: Vec<Listed>,
     /// Where the next page begins; `None` at the end.
     pub(super) next: Option<String>,
+}
+
+/// One object of a listing.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Listed {
+    pub(super) key: String,
+    pub(super) size: u64,
+    /// When it was written, in microseconds; not every store says it.
+    pub(super) modified: Option<i64>,
 }
 
 /// Reads a listing. `None` if it is not one.
@@ -121,28 +135,32 @@ pub(super) fn page(body: &[u8]) -> Option<Page> {
     let text = std::str::from_utf8(body).ok()?;
     let mut page = Page::default();
     let (mut key, mut size): (Option<String>, Option<u64>) = (None, None);
+    let mut modified = None;
     let (mut encoded, mut truncated, mut root) = (false, false, false);
     walk(text, &mut |path, value| {
         root |= path.first() == Some(&"ListBucketResult");
-        match path {
-            [_, "Contents", "Key"] => key = Some(value),
-            [_, "Contents", "Size"] => size = Some(value.trim().parse().ok()?),
-            [_, "IsTruncated"] => truncated = value.trim() == "true",
-            [_, "NextContinuationToken"] => page.next = Some(value),
-            [_, "EncodingType"] => encoded = value.trim() == "url",
+        match (path, value) {
+            ([_, "Contents", "Key"], Some(value)) => key = Some(value),
+            ([_, "Contents", "Size"], Some(value)) => size = Some(value.trim().parse().ok()?),
+            ([_, "Contents", "LastModified"], Some(value)) => modified = iso_date(&value),
+            // Half an entry is none.
+            ([_, "Contents"], _) => page.objects.push(Listed {
+                key: key.take()?,
+                size: size.take()?,
+                modified: modified.take(),
+            }),
+            ([_, "IsTruncated"], Some(value)) => truncated = value.trim() == "true",
+            ([_, "NextContinuationToken"], Some(value)) => page.next = Some(value),
+            ([_, "EncodingType"], Some(value)) => encoded = value.trim() == "url",
             _ => {}
-        }
-        if let (Some(_), Some(bytes)) = (&key, size) {
-            page.objects.push((key.take()?, bytes));
-            size = None;
         }
         Some(())
     })?;
-    // Half an entry, or a document of another kind.
-    (root && key.is_none() && size.is_none()).then_some(())?;
+    // Not a document of another kind.
+    root.then_some(())?;
     if encoded {
-        for (key, _) in &mut page.objects {
-            *key = decode(key)?;
+        for object in &mut page.objects {
+            object.key = decode(&object.key)?;
         }
     }
     match truncated {
@@ -173,6 +191,7 @@ pub(super) fn error(body: &[u8]) -> ErrorBody {
     };
     // A body cut off in the middle still said its code.
     let _ = walk(text, &mut |path, value| {
+        let Some(value) = value else { return Some(()) };
         match path {
             ["Error", "Code"] => error.code = value,
             ["Error", "Message"] => error.message = value,
@@ -192,15 +211,32 @@ mod tests {
     const LISTING: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
         <!-- from a store -->
         <ListBucketResult xmlns="http://s3.amazonaws.com/doc/2006-03-01/"><Name>b</Name><Prefix/>
-        <Contents><Key>a+b/%C3%BC%2B</Key><Owner><ID>x</ID></Owner><Size>12</Size><ETag>&quot;e&quot;</ETag></Contents>
-        <Contents><Size>0</Size><Key>z</Key></Contents>
+        <Contents><Key>a+b/%C3%BC%2B</Key><Owner><ID>x</ID></Owner><Size>12</Size><ETag>&quot;e&quot;</ETag>
+        <LastModified>2013-05-24T00:00:07.123Z</LastModified></Contents>
+        <Contents><LastModified>yesterday</LastModified><Size>0</Size><Key>z</Key></Contents>
+        <Contents><Size>1</Size><Key>zz</Key></Contents>
         <EncodingType>url</EncodingType><IsTruncated>true</IsTruncated>
         <NextContinuationToken>a&amp;b&#60;&#x3e;</NextContinuationToken></ListBucketResult>"#;
 
     #[test]
     fn a_listing_is_read_and_unescaped() {
         let expected = Page {
-            objects: vec![("a b/ü+".to_owned(), 12), ("z".to_owned(), 0)],
+            objects: vec![
+                Listed {
+                    key: "a b/ü+".to_owned(),
+                    size: 12,
+                    modified: Some(1_369_353_607_000_000),
+                },
+                Listed {
+                    key: "z".to_owned(),
+                    ..Listed::default()
+                },
+                Listed {
+                    key: "zz".to_owned(),
+                    size: 1,
+                    modified: None,
+                },
+            ],
             next: Some("a&b<>".to_owned()),
         };
         assert_eq!(page(LISTING.as_bytes()), Some(expected));
@@ -222,6 +258,8 @@ mod tests {
             "<Error><Code>SlowDown</Code></Error>",
             "<ListBucketResult><Contents><Key>a</Key></Contents></ListBucketResult>",
             "<ListBucketResult><Contents><Key>a</Key><Size>-1</Size></Contents></ListBucketResult>",
+            "<ListBucketResult><Contents><Size>1</Size></Contents></ListBucketResult>",
+            "<ListBucketResult><Contents/></ListBucketResult>",
             "<ListBucketResult><Contents><Key>&evil;</Key><Size>1</Size></Contents></ListBucketResult>",
             "<ListBucketResult><IsTruncated>true</IsTruncated></ListBucketResult>",
             "<ListBucketResult><IsTruncated>false</IsTruncated>",

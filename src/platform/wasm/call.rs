@@ -17,6 +17,13 @@ pub(super) fn property(object: &JsValue, name: &str) -> Option<JsValue> {
     (!value.is_null() && !value.is_undefined()).then_some(value)
 }
 
+/// A moment in milliseconds since the Unix epoch, as JS has it, in microseconds.
+pub(super) fn micros(millis: f64) -> Option<i64> {
+    (0.0..=8.64e15)
+        .contains(&millis)
+        .then_some((millis * 1000.0) as i64)
+}
+
 /// The property `name`, if it is a function.
 pub(super) fn function(object: &JsValue, name: &str) -> Option<Function> {
     property(object, name)?.dyn_into().ok()

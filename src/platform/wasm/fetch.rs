@@ -165,6 +165,7 @@ impl Shared {
             // Once a Worker has spent its subrequests there are no more.
             retryable: !message.contains("subrequests"),
             message: redact(&message),
+            hidden: self.browser,
         }
     }
 }

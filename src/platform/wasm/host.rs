@@ -7,7 +7,7 @@
 //! | `getSuffix(key, length)` | `{ bytes, size }`, or `null` |
 //! | `put(key, bytes)` | |
 //! | `putIfAbsent(key, bytes)` | `true` if it was created, `false` if there was one |
-//! | `list(prefix, startAfter?)` | `[{ key, size }]` |
+//! | `list(prefix, startAfter?)` | `[{ key, size, modified? }]`; `modified` is a `Date` |
 //! | `delete(key)` | |
 //! | `describe()` | a string; not a promise; optional |
 //! | `create(key)` | `{ write(bytes), finish(), abort() }`; without it, pieces gather in memory |
@@ -17,7 +17,7 @@
 //! Invariants: keys are checked before the host sees them; bytes cross as copies; answers are
 //! checked, because a host is not our code.
 
-use super::call::{MAX_SAFE, Object, for_js, property};
+use super::call::{MAX_SAFE, Object, for_js, function, micros, property};
 use crate::{
     env::{AppendFile, BoxFuture, LockGuard, ObjectMeta, ObjectWriter, PutOutcome, Storage},
     error::{Error, ErrorKind, Result},
@@ -153,7 +153,21 @@ impl Host {
             // What is not a key was put there by somebody else.
             if wanted && check_key(&key).is_ok() {
                 let size = self.object.length(METHOD, &entry, "size")?;
-                found.push(ObjectMeta { key, size });
+                let modified = match property(&entry, "modified") {
+                    None => None,
+                    Some(date) => {
+                        // Maybe of another realm: not `instanceof Date`.
+                        let time = function(&date, "getTime").and_then(|f| f.call0(&date).ok());
+                        let date = time.and_then(|time| micros(time.as_f64()?));
+                        let wrong = || self.object.wrong(METHOD, "a Date as `modified`");
+                        Some(date.ok_or_else(wrong)?)
+                    }
+                };
+                found.push(ObjectMeta {
+                    key,
+                    size,
+                    modified,
+                });
             }
         }
         found.sort_unstable_by(|a, b| a.key.cmp(&b.key));

@@ -171,7 +171,8 @@ impl SstableScan {
                 bytes.max(0) as usize / (group.num_rows().max(1) as usize)
             })
             .max()
-            .unwrap_or(0);
+            .unwrap_or(0)
+            .max(projection.least_row_bytes() as usize);
         (inner.batch_bytes / widest.max(1)).clamp(1, self.request.batch_rows.max(1))
     }
 }

@@ -19,11 +19,20 @@ const folders = { "/pkg/": "", "/tests/": "tests", "/elsewhere/": "js/wasm" };
 /**
  * Starts it. Of the options `policy` is the Content-Security-Policy, `wasmType` the type that the module is served with,
  * `missing` are ends of paths that are not found, and `answers` functions by path for what pages post; what they post
- * elsewhere is in `posted`.
+ * elsewhere is in `posted`. `asked` has the path of every request.
  */
 export async function serve(t, options = {}) {
-  const state = { policy, wasmType: types[".wasm"], missing: [], posted: [], answers: {}, ...options };
+  const state = {
+    policy,
+    wasmType: types[".wasm"],
+    missing: [],
+    posted: [],
+    asked: [],
+    answers: {},
+    ...options,
+  };
   const server = createServer((request, response) => {
+    state.asked.push(request.url);
     answer(request, response, state).catch((error) => response.writeHead(500).end(String(error)));
   });
   await new Promise((resolve) => server.listen(0, "127.0.0.1", resolve));
@@ -37,7 +46,11 @@ export async function serve(t, options = {}) {
 
 async function answer(request, response, state) {
   const { pathname } = new URL(request.url, "http://localhost");
-  const headers = { "content-security-policy": state.policy, "cache-control": "no-store" };
+  const headers = {
+    "content-security-policy": state.policy,
+    "cache-control": "no-store",
+    "service-worker-allowed": "/",
+  };
   if (request.method === "POST") {
     let body = "";
     for await (const chunk of request) body += chunk;

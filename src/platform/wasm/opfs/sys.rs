@@ -76,6 +76,8 @@ extern "C" {
     pub(super) type Snapshot;
     #[wasm_bindgen(method, getter)]
     pub(super) fn size(this: &Snapshot) -> f64;
+    #[wasm_bindgen(method, getter, js_name = lastModified)]
+    pub(super) fn modified(this: &Snapshot) -> f64;
     #[wasm_bindgen(method, catch)]
     pub(super) fn slice(this: &Snapshot, start: f64, end: f64) -> Result<Snapshot, JsValue>;
     #[wasm_bindgen(method, catch, js_name = arrayBuffer)]

@@ -6,7 +6,7 @@
 
 use super::{
     super::{
-        call::{MAX_SAFE, property},
+        call::{MAX_SAFE, micros, property},
         host_error::host_error,
     },
     sys::{Directory, Entry, FileHandle, Snapshot, StorageManager, is_named, object, settled},
@@ -268,8 +268,12 @@ impl Tree {
         let sizes = files.into_iter().map(async |(key, file)| {
             match settled(file.snapshot()).await {
                 Ok(snapshot) => {
-                    let size = size(&snapshot.unchecked_into::<Snapshot>())?;
-                    Ok(Some(ObjectMeta { key, size }))
+                    let snapshot = snapshot.unchecked_into::<Snapshot>();
+                    Ok(Some(ObjectMeta {
+                        key,
+                        size: size(&snapshot)?,
+                        modified: micros(snapshot.modified()),
+                    }))
                 }
                 // Deleted meanwhile.
                 Err(thrown) if is_absent(&thrown) => Ok(None),

@@ -1,21 +1,36 @@
-//! The three spellings of a moment that S3 speaks: `20130524T000000Z` in a signature,
-//! `Fri, 24 May 2013 00:00:00 GMT` in `Date`, `2013-05-24T00:00:00Z` in XML. All in microseconds since
-//! the Unix epoch. Invariant: no input panics or overflows; what is not a moment is `None`.
+//! The spellings of a moment: `20130524T000000Z` in S3's signatures, `Fri, 24 May 2013 00:00:00 GMT` in
+//! `Date`, `2013-05-24T00:00:00Z` in XML, `2013-05-24T00:00:00.000000Z` in our messages. All in
+//! microseconds since the Unix epoch. Invariant: no input panics or overflows; what is not a moment is
+//! `None`.
 
 const SECOND: i64 = 1_000_000;
+/// The end of the year 9999.
+const LATEST: i64 = 253_402_300_799 * SECOND + 999_999;
 const MONTHS: &str = "JanFebMarAprMayJunJulAugSepOctNovDec";
 
 /// `20130524T000000Z`. A moment before 1970 or after 9999 is written as the nearest that can be.
-pub(super) fn amz_date(micros: i64) -> String {
-    let seconds = (micros / SECOND).clamp(0, 253_402_300_799);
-    let (days, rest) = (seconds / 86_400, seconds % 86_400);
-    let (year, month, day) = civil(days);
-    let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
+pub(crate) fn amz_date(micros: i64) -> String {
+    let ((year, month, day), (hour, minute, second), _) = parts(micros);
     format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
+/// `2013-05-24T00:00:00.000000Z`: for people. Bounded as [`amz_date`] is.
+pub(crate) fn iso_micros(micros: i64) -> String {
+    let ((year, month, day), (hour, minute, second), fraction) = parts(micros);
+    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{fraction:06}Z")
+}
+
+/// Date, time and microseconds.
+fn parts(micros: i64) -> ((i64, i64, i64), (i64, i64, i64), i64) {
+    let micros = micros.clamp(0, LATEST);
+    let seconds = micros / SECOND;
+    let (days, rest) = (seconds / 86_400, seconds % 86_400);
+    let time = (rest / 3600, rest / 60 % 60, rest % 60);
+    (civil(days), time, micros % SECOND)
+}
+
 /// Of the header `Date` (RFC 9110's preferred form, the only one that is sent today).
-pub(super) fn http_date(text: &str) -> Option<i64> {
+pub(crate) fn http_date(text: &str) -> Option<i64> {
     let mut words = text.trim().split_once(", ")?.1.split(' ');
     let day = number(words.next()?, 2)?;
     let name = words.next()?;
@@ -27,7 +42,7 @@ pub(super) fn http_date(text: &str) -> Option<i64> {
 }
 
 /// `2013-05-24T00:00:00Z`, with or without a fraction, as in the body of an error.
-pub(super) fn iso_date(text: &str) -> Option<i64> {
+pub(crate) fn iso_date(text: &str) -> Option<i64> {
     let (date, time) = text.trim().strip_suffix('Z')?.split_once('T')?;
     let mut parts = date.split('-');
     let mut part = |length| number(parts.next()?, length);
@@ -127,5 +142,14 @@ mod tests {
         }
         assert_eq!(amz_date(i64::MIN), "19700101T000000Z");
         assert_eq!(amz_date(i64::MAX), "99991231T235959Z");
+        assert_eq!(iso_micros(i64::MIN), "1970-01-01T00:00:00.000000Z");
+        assert_eq!(iso_micros(i64::MAX), "9999-12-31T23:59:59.999999Z");
+    }
+
+    #[test]
+    fn a_moment_for_people_has_its_microseconds() {
+        let text = "2024-02-29T12:34:56.000789Z";
+        assert_eq!(iso_micros(1_709_210_096_000_789), text);
+        assert_eq!(iso_date(text), Some(1_709_210_096_000_000));
     }
 }

@@ -1,0 +1,387 @@
+//! What the device keeps beside its WAL (`log::device`): the newest version it knows, so that it can be
+//! opened while the data store cannot be reached; and which frames were ever in a record it put.
+//! Invariants: WAL segments go only when a version with their floors is kept, or none is (PROTOCOL W4);
+//! a frame is noted as tried before its record is put; a version that is kept knows the schema of every
+//! frame, or the device could not be opened by it. A commit waits for none of this, but the first after
+//! the catalog changed.
+
+use super::{Inner, line::Lined};
+use crate::{
+    env::Storage,
+    error::{Error, Result},
+    log::{
+        device::{
+            Kept, UPLOADS_KEY, Upload, Uploads, VERSION_KEY, decode_kept, decode_uploads,
+            encode_kept, encode_uploads,
+        },
+        edit::TableId,
+        version::Version,
+    },
+    wal::{Commit, SessionId},
+};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// A version is written this often at most, unless segments wait for it.
+const KEEP_EVERY: Duration = Duration::from_secs(60);
+
+/// What an open found beside the WAL.
+pub(super) struct Found {
+    /// The version; an error if it is damaged.
+    pub(super) version: Result<Option<Kept>>,
+    /// `None` if it is not there or damaged: then every frame may have been tried.
+    pub(super) uploads: Option<Uploads>,
+}
+
+/// Reads what is kept beside the WAL in `storage`.
+pub(super) async fn read(storage: &dyn Storage) -> Found {
+    let place = |key: &str| format!("{key} in {}", storage.describe());
+    let version = match storage.get(VERSION_KEY).await {
+        Ok(Some(bytes)) => decode_kept(&place(VERSION_KEY), &bytes).map(Some),
+        Ok(None) => Ok(None),
+        Err(error) => Err(error),
+    };
+    let uploads = match storage.get(UPLOADS_KEY).await {
+        Ok(Some(bytes)) => decode_uploads(&place(UPLOADS_KEY), &bytes).ok(),
+        _ => None,
+    };
+    Found { version, uploads }
+}
+
+/// The device's own store, and what is in it.
+pub(super) struct Device {
+    storage: Arc<dyn Storage>,
+    disk: Lined<Disk>,
+    /// What is known of uploads; on disk before anything relies on it.
+    uploads: Mutex<BTreeMap<SessionId, Upload>>,
+    /// Commits that may be in the log already (W4): the user's to decide.
+    pub(super) parked: Mutex<Vec<Commit>>,
+    /// Pending commits of this handle may be in the log already: only a reopen can park them.
+    pub(super) doubt: AtomicBool,
+    /// A version is being written in the background.
+    keeping: AtomicBool,
+    /// Of the version that is kept.
+    catalog: Mutex<Keeps>,
+}
+
+/// The tables of a catalog and their schema versions.
+type Catalog = Vec<(TableId, u32)>;
+
+/// What is known of the version that is kept.
+#[derive(PartialEq)]
+enum Keeps {
+    /// There is none.
+    Nothing,
+    /// It has this catalog.
+    Catalog(Catalog),
+    /// A read or a write of it failed: any, or none.
+    Unknown,
+}
+
+fn catalog_of(version: &Version) -> Catalog {
+    let tables = version.tables.iter();
+    tables
+        .map(|(id, table)| (*id, table.schema_version))
+        .collect()
+}
+
+struct Disk {
+    /// The head of the version that is kept.
+    kept: Option<u64>,
+    /// When this handle last tried to write one.
+    at: Option<Duration>,
+    uploads: Option<BTreeMap<SessionId, Upload>>,
+}
+
+impl Device {
+    /// `sessions`: those that the WAL had.
+    pub(super) fn new(
+        storage: Arc<dyn Storage>,
+        found: Found,
+        sessions: impl Iterator<Item = SessionId>,
+    ) -> Self {
+        let catalog = match &found.version {
+            Ok(Some(kept)) => Keeps::Catalog(catalog_of(&kept.version)),
+            Ok(None) => Keeps::Nothing,
+            Err(_) => Keeps::Unknown,
+        };
+        let version = found.version.ok().flatten();
+        let on_disk = found.uploads.map(|u| u.sessions);
+        let unknown = |session| (session, Upload::unknown());
+        let uploads = on_disk
+            .clone()
+            .unwrap_or_else(|| sessions.map(unknown).collect());
+        Self {
+            storage,
+            disk: Lined::new(Disk {
+                kept: version.as_ref().map(|k| k.version.head.seq),
+                at: None,
+                uploads: on_disk,
+            }),
+            uploads: Mutex::new(with_floors(uploads, version.as_ref().map(|k| &k.version))),
+            parked: Mutex::default(),
+            doubt: AtomicBool::new(false),
+            keeping: AtomicBool::new(false),
+            catalog: Mutex::new(catalog),
+        }
+    }
+
+    /// What is known of each session's uploads.
+    pub(super) fn uploads(&self) -> BTreeMap<SessionId, Upload> {
+        self.uploads
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
+    }
+
+    /// The floors of `version`, and those the log has forgotten.
+    pub(super) fn floors(&self, version: &Version) -> HashMap<SessionId, u64> {
+        merged_floors(&self.uploads(), version)
+    }
+
+    /// Puts what is known of uploads, if it changed.
+    async fn put_uploads(
+        &self,
+        version: &Version,
+        next: BTreeMap<SessionId, Upload>,
+    ) -> Result<()> {
+        let Some(database) = version.database else {
+            return Ok(());
+        };
+        let mut disk = self.disk.lock().await;
+        if disk.uploads.as_ref() != Some(&next) {
+            disk.uploads = None;
+            let sessions = next.clone();
+            let bytes = encode_uploads(&Uploads { database, sessions });
+            if let Err(error) = self.storage.put(UPLOADS_KEY, bytes.into()).await {
+                // A full device must still get rid of its rows. Without the object, all counts as tried.
+                (self.storage.delete(UPLOADS_KEY).await).map_err(|_| error)?;
+            } else {
+                disk.uploads = Some(next.clone());
+            }
+        }
+        drop(disk);
+        *self.uploads.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        Ok(())
+    }
+
+    /// Puts a version, if a newer one than is kept.
+    async fn put_version(&self, now: Duration, proved: i64, version: &Version) -> Result<()> {
+        let seq = version.head.seq;
+        let mut disk = self.disk.lock().await;
+        if version.database.is_none() || disk.kept.is_some_and(|kept| kept >= seq) {
+            return Ok(());
+        }
+        disk.at = Some(now);
+        let bytes = encode_kept(proved, version);
+        // Should it fail, or this call vanish, it may have happened all the same; and until it is done,
+        // frames of its schema must wait for it. With the catalog that is kept already none of it matters.
+        let same = Keeps::Catalog(catalog_of(version));
+        if *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) != same {
+            self.keeps(Keeps::Unknown);
+        }
+        self.storage.put(VERSION_KEY, bytes.into()).await?;
+        disk.kept = Some(seq);
+        self.keeps(same);
+        Ok(())
+    }
+
+    fn keeps(&self, catalog: Keeps) {
+        *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) = catalog;
+    }
+
+    /// Whether a version is or may be kept that lacks something of the catalog.
+    fn lacks_schema(&self, version: &Version) -> bool {
+        let keeps = self.catalog.lock().unwrap_or_else(PoisonError::into_inner);
+        *keeps != Keeps::Nothing && *keeps != Keeps::Catalog(catalog_of(version))
+    }
+
+    async fn forget_version(&self) -> Result<()> {
+        let mut disk = self.disk.lock().await;
+        self.storage.delete(VERSION_KEY).await?;
+        disk.kept = None;
+        self.keeps(Keeps::Nothing);
+        Ok(())
+    }
+
+    fn is_due(&self, now: Duration, seq: u64) -> bool {
+        let due = |disk: &Disk| {
+            disk.kept.is_none_or(|kept| kept < seq)
+                && disk
+                    .at
+                    .is_none_or(|at| now.saturating_sub(at) >= KEEP_EVERY)
+        };
+        self.disk.peek(due).unwrap_or(false)
+    }
+}
+
+/// With what `version` says is done.
+fn with_floors(
+    mut uploads: BTreeMap<SessionId, Upload>,
+    version: Option<&Version>,
+) -> BTreeMap<SessionId, Upload> {
+    if let Some(version) = version {
+        for (session, upload) in &mut uploads {
+            upload.done = upload.done.max(version.wal_floor(session));
+        }
+    }
+    uploads
+}
+
+/// The floors of `version`, and those the log has forgotten.
+pub(super) fn merged_floors(
+    uploads: &BTreeMap<SessionId, Upload>,
+    version: &Version,
+) -> HashMap<SessionId, u64> {
+    let mut floors = version.floors();
+    for (session, upload) in uploads.iter().filter(|(_, upload)| upload.done > 0) {
+        let floor = floors.entry(*session).or_default();
+        *floor = upload.done.max(*floor);
+    }
+    floors
+}
+
+impl Inner {
+    /// Before a record with frames up to these is put. Should it be heard of only after the log has
+    /// forgotten its floors, the frames are parked, not uploaded again (PROTOCOL W4).
+    pub(super) async fn note_tried(&self, floors: &[(SessionId, u64)]) -> Result<()> {
+        let Some(device) = &self.device else {
+            return Ok(());
+        };
+        if device.doubt.load(Ordering::Acquire) {
+            return Err(in_doubt());
+        }
+        let version = &self.state().version;
+        let mut next = self.known_uploads(device, version).await;
+        let now = self.runtime.now_micros().max(version.head.ts);
+        for (session, frame) in floors {
+            let upload = next.entry(*session).or_default();
+            *upload = upload.put(*frame, now);
+        }
+        device.put_uploads(version, next).await
+    }
+
+    /// The sessions up to these frames are done with, whatever the log says.
+    pub(super) async fn note_done(&self, floors: &[(SessionId, u64)]) -> Result<()> {
+        let Some(device) = &self.device else {
+            return Ok(());
+        };
+        let version = &self.state().version;
+        let mut next = self.known_uploads(device, version).await;
+        for (session, frame) in floors {
+            let upload = next.entry(*session).or_default();
+            upload.done = upload.done.max(*frame);
+        }
+        device.put_uploads(version, next).await
+    }
+
+    /// What is known now, of sessions that the WAL still has.
+    async fn known_uploads(
+        &self,
+        device: &Device,
+        version: &Version,
+    ) -> BTreeMap<SessionId, Upload> {
+        let mut known = with_floors(device.uploads(), Some(version));
+        if let Some(wal) = &self.wal {
+            let sessions = wal.lock().await.sessions();
+            known.retain(|session, _| sessions.contains(session));
+        }
+        known
+    }
+
+    /// After a commit or an upload, or when a table is asked for, in the background: keeps the newest
+    /// version, once in a while.
+    pub(super) fn keep_version_soon(self: &Arc<Self>) {
+        let Some(device) = &self.device else { return };
+        let seq = self.state().version.head.seq;
+        if !device.is_due(self.runtime.monotonic(), seq)
+            || device.keeping.swap(true, Ordering::AcqRel)
+        {
+            return;
+        }
+        let inner = self.clone();
+        self.runtime.spawn(Box::pin(async move {
+            // Not needed while the store answers; the next commit after a while tries again.
+            let _ = inner.keep_version().await;
+            if let Some(device) = &inner.device {
+                device.keeping.store(false, Ordering::Release);
+            }
+        }));
+    }
+
+    /// Before frames are written: a version that is kept must know their schema.
+    pub(super) async fn keep_schema(&self) -> Result<()> {
+        let Some(device) = &self.device else {
+            return Ok(());
+        };
+        match device.lacks_schema(&self.state().version) {
+            true => self.keep_version().await,
+            false => Ok(()),
+        }
+    }
+
+    /// Keeps the newest version.
+    pub(super) async fn keep_version(&self) -> Result<()> {
+        let Some(device) = &self.device else {
+            return Ok(());
+        };
+        let at = self.current();
+        let proved = at.offline.unwrap_or(at.proof.wall);
+        let now = self.runtime.monotonic();
+        let version = &at.state.version;
+        device.put_version(now, proved, version).await?;
+        if device.disk.lock().await.uploads.is_none() {
+            // From now on its absence means that it was lost, not that nothing was tried.
+            let known = self.known_uploads(device, version).await;
+            device.put_uploads(version, known).await?;
+        }
+        Ok(())
+    }
+
+    /// Frees WAL segments that the log has up to `version` (PROTOCOL W4): a version older than what is
+    /// left of the WAL would lack rows, so the newer one is kept first; if there is no room for it, none.
+    pub(super) async fn truncate_wal(&self, version: &Version) -> Result<()> {
+        let (Some(wal), Some(device)) = (&self.wal, &self.device) else {
+            return Ok(());
+        };
+        let floors = device.floors(version);
+        if wal.lock().await.dead_bytes(&floors) == 0 {
+            return Ok(());
+        }
+        let kept = self.keep_version().await;
+        if kept.is_err() {
+            device.forget_version().await?;
+        }
+        wal.lock().await.truncate(&floors).await?;
+        if kept.is_err() {
+            // There may be room now.
+            let _ = self.keep_version().await;
+        }
+        Ok(())
+    }
+
+    /// At the end of a close.
+    pub(super) async fn keep_at_close(&self) {
+        let Some(device) = &self.device else { return };
+        // Both only spare the next open something; the WAL and the log have all that counts.
+        let _ = self.keep_version().await;
+        let version = &self.state().version;
+        let known = with_floors(device.uploads(), Some(version));
+        let _ = device.put_uploads(version, known).await;
+    }
+}
+
+/// PROTOCOL W4: uploading would perhaps upload twice.
+pub(super) fn in_doubt() -> Error {
+    Error::new(
+        crate::ErrorKind::Expired,
+        "rows that wait for upload were sent longer ago than the retention, and the log no longer says \
+         whether they arrived: close the database and open it online; they are parked then, see parked()",
+    )
+}
