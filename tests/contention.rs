@@ -67,7 +67,7 @@ fn a_second_writer_soon_gets_its_turn_whatever_the_latencies() {
         });
         let longest = outcome.percentile(100);
         println!("seed {seed}, latency ± {spread} %: the longest commit took {longest:?}");
-        assert!(longest < Duration::from_secs(3), "seed {seed}: {longest:?}");
+        assert!(longest < Duration::from_secs(5), "seed {seed}: {longest:?}");
     }
 }
 
@@ -135,6 +135,20 @@ fn faults_do_not_make_a_writer_wait_for_many_seconds() {
     // Of a single run that is chance: one writer may meet many faults.
     slowest.sort();
     assert!(slowest[2] < Duration::from_secs(9), "{slowest:?}");
+}
+
+/// A device that slept while a request was under way believes for a while that requests take hours. It must not
+/// wait for hours because of that. Found by the simulation, seed 7829 at 233ab19.
+#[test]
+fn who_slept_during_a_request_does_not_wait_for_long_afterwards() {
+    let outcome = run(&Race {
+        nap: Duration::from_secs(3 * 3600),
+        ..Race::of(4, 1)
+    });
+    let longest = outcome.percentile(100);
+    println!("{} commits, the longest took {longest:?}", outcome.total());
+    assert!(longest < Duration::from_secs(40), "{longest:?}");
+    assert!(outcome.total() > 300, "{}", outcome.total());
 }
 
 #[test]
