@@ -60,15 +60,28 @@ fn no_writer_starves() {
 /// A writer alone leaves a gap now and then, so that another comes in even where all requests take equally long.
 #[test]
 fn a_second_writer_soon_gets_its_turn_whatever_the_latencies() {
-    for (seed, spread) in [(1, 0), (2, 0), (3, 1), (4, 5), (5, 20), (6, 50)] {
+    let mut longest = Vec::new();
+    for (seed, spread) in [
+        (1, 0),
+        (2, 0),
+        (3, 1),
+        (4, 5),
+        (5, 20),
+        (6, 50),
+        (7, 0),
+        (8, 1),
+    ] {
         let outcome = run(&Race {
             spread,
             ..Race::of(2, seed)
         });
-        let longest = outcome.percentile(100);
-        println!("seed {seed}, latency ± {spread} %: the longest commit took {longest:?}");
-        assert!(longest < Duration::from_secs(3), "seed {seed}: {longest:?}");
+        longest.push(outcome.percentile(100));
     }
+    println!("the longest commits of 8 runs took {longest:?}");
+    // It took 5 to 20 s in each where the first left no gaps.
+    longest.sort();
+    assert!(longest[4] < Duration::from_secs(4), "{longest:?}");
+    assert!(longest[7] < Duration::from_secs(10), "{longest:?}");
 }
 
 /// Turns are guesses: whatever clocks and callers do, commits go on.
@@ -135,6 +148,20 @@ fn faults_do_not_make_a_writer_wait_for_many_seconds() {
     // Of a single run that is chance: one writer may meet many faults.
     slowest.sort();
     assert!(slowest[2] < Duration::from_secs(9), "{slowest:?}");
+}
+
+/// A device that slept while a request was under way believes for a while that requests take hours. It must not
+/// wait for hours because of that. Found by the simulation, seed 7829 at 233ab19.
+#[test]
+fn who_slept_during_a_request_does_not_wait_for_long_afterwards() {
+    let outcome = run(&Race {
+        nap: Duration::from_secs(3 * 3600),
+        ..Race::of(4, 1)
+    });
+    let longest = outcome.percentile(100);
+    println!("{} commits, the longest took {longest:?}", outcome.total());
+    assert!(longest < Duration::from_secs(40), "{longest:?}");
+    assert!(outcome.total() > 300, "{}", outcome.total());
 }
 
 #[test]

@@ -13,6 +13,10 @@ use std::time::Duration;
 
 /// How much slower than the average a request may seem.
 const MOST_SLOWER: u32 = 3;
+/// No request counts for more: it was repeated, or the device slept meanwhile.
+const SLOWEST: Duration = Duration::from_secs(1);
+/// No wait is longer, whatever clocks and pace seem to say: looking once more costs one request.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 impl Inner {
     /// Waits for this handle's turn, and catches up with what others commit meanwhile (PROTOCOL C3).
@@ -53,7 +57,7 @@ impl Inner {
 
     async fn pause(&self, time: Duration) {
         if time > Duration::ZERO {
-            self.runtime.sleep(time).await;
+            self.runtime.sleep(time.min(LONGEST_WAIT)).await;
         }
     }
 
@@ -83,6 +87,7 @@ impl Inner {
     /// `MOST_SLOWER` times the average at most, so that a fault does not make this writer wait for seconds.
     pub(super) fn timed(&self, asked: Duration, requests: u32) {
         let took = self.runtime.monotonic().saturating_sub(asked) / requests;
+        let took = took.min(SLOWEST);
         self.change(|current| {
             current.round_trip = match current.round_trip {
                 Duration::ZERO => took,

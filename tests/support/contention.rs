@@ -26,6 +26,8 @@ pub struct Race {
     pub time: Duration,
     /// Clocks stand still.
     pub stopped: bool,
+    /// How long each device sleeps during its first request, before the race.
+    pub nap: Duration,
     pub detached_tasks: bool,
 }
 
@@ -41,6 +43,7 @@ impl Race {
             think: Duration::ZERO,
             time: Duration::from_secs(30),
             stopped: false,
+            nap: Duration::ZERO,
             detached_tasks: true,
         }
     }
@@ -108,6 +111,7 @@ fn device(world: &Arc<World>, race: &Race, memory: &Memory) -> Env {
         faults: race.faults,
         skew: world.below(2_000_000) as i64 - 1_000_000,
         stopped: race.stopped,
+        nap: (race.nap.as_micros() as u64).into(),
     });
     Env {
         data: device.clone(),
@@ -131,6 +135,13 @@ async fn race_in(world: Arc<World>, race: Race) -> Outcome {
     while handles.len() < race.writers {
         let env = device(&world, &race, &memory);
         handles.push(Db::open(env, options.clone()).await.unwrap());
+    }
+    for (n, db) in handles.iter().enumerate() {
+        if race.nap > Duration::ZERO {
+            let row = engine::rows(-1 - n as i64, -(n as i64), 0);
+            let table = db.table("t").unwrap();
+            table.ingest(&[engine::batch(&row)]).await.unwrap();
+        }
     }
     let before: Vec<Requests> = handles.iter().map(|db| db.stats().data).collect();
     let begun = world.now();
@@ -180,6 +191,15 @@ async fn race_in(world: Arc<World>, race: Race) -> Outcome {
     let env = device(&world, &race, &memory);
     let db = Db::open(env, Options::default()).await.unwrap();
     let rows = db.table("t").unwrap().scan().count().await.unwrap();
-    assert_eq!(rows, outcome.total(), "acknowledged, and there once");
+    let before = if race.nap > Duration::ZERO {
+        race.writers as u64
+    } else {
+        0
+    };
+    assert_eq!(
+        rows,
+        before + outcome.total(),
+        "acknowledged, and there once"
+    );
     outcome
 }

@@ -18,7 +18,7 @@ use std::{
     pin::Pin,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
     task::{Context, Poll, Wake, Waker},
     time::Duration,
@@ -214,6 +214,8 @@ pub struct Device {
     pub skew: i64,
     /// The monotonic clock stands still, as in a Worker that awaits no I/O.
     pub stopped: bool,
+    /// It sleeps so long (microseconds) while its next record is on the way.
+    pub nap: AtomicU64,
 }
 
 /// How often a client tries again.
@@ -321,7 +323,13 @@ impl Storage for Device {
     }
 
     fn put_if_absent<'a>(&'a self, key: &'a str, body: Bytes) -> BoxFuture<'a, Result<PutOutcome>> {
-        Box::pin(self.far(true, move || self.memory.put_if_absent(key, body.clone())))
+        Box::pin(async move {
+            let put = move || self.memory.put_if_absent(key, body.clone());
+            let done = self.far(true, put).await;
+            let nap = Duration::from_micros(self.nap.swap(0, SeqCst));
+            self.world.sleep(nap).await;
+            done
+        })
     }
 
     fn create<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Box<dyn ObjectWriter>>> {
