@@ -8,7 +8,7 @@
 use super::{Inner, line::Lined};
 use crate::{
     env::Storage,
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     log::{
         device::{
             Kept, UPLOADS_KEY, Upload, Uploads, VERSION_KEY, decode_kept, decode_uploads,
@@ -19,6 +19,7 @@ use crate::{
     },
     wal::{Commit, SessionId},
 };
+use bytes::Bytes;
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
@@ -43,8 +44,8 @@ pub(super) struct Found {
 pub(super) async fn read(storage: &dyn Storage) -> Found {
     let place = |key: &str| format!("{key} in {}", storage.describe());
     let version = match storage.get(VERSION_KEY).await {
-        Ok(Some(bytes)) => decode_kept(&place(VERSION_KEY), &bytes).map(Some),
-        Ok(None) => Ok(None),
+        Ok(Some(bytes)) if !bytes.is_empty() => decode_kept(&place(VERSION_KEY), &bytes).map(Some),
+        Ok(_) => Ok(None),
         Err(error) => Err(error),
     };
     let uploads = match storage.get(UPLOADS_KEY).await {
@@ -52,6 +53,17 @@ pub(super) async fn read(storage: &dyn Storage) -> Found {
         _ => None,
     };
     Found { version, uploads }
+}
+
+/// Leaves nothing at `key`, for good: a power cut may undo a deletion, but not a put that followed it. An
+/// object without bytes counts as none. On a full device the deletion makes room for it.
+async fn forget(storage: &dyn Storage, key: &str) -> Result<()> {
+    storage.delete(key).await?;
+    match storage.put(key, Bytes::new()).await {
+        // A browser that cannot keep objects never had one.
+        Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
+        put => put,
+    }
 }
 
 /// The device's own store, and what is in it.
@@ -161,7 +173,7 @@ impl Device {
             let bytes = encode_uploads(&Uploads { database, sessions });
             if let Err(error) = self.storage.put(UPLOADS_KEY, bytes.into()).await {
                 // A full device must still get rid of its rows. Without the object, all counts as tried.
-                (self.storage.delete(UPLOADS_KEY).await).map_err(|_| error)?;
+                (forget(&*self.storage, UPLOADS_KEY).await).map_err(|_| error)?;
             } else {
                 disk.uploads = Some(next.clone());
             }
@@ -204,7 +216,7 @@ impl Device {
 
     async fn forget_version(&self) -> Result<()> {
         let mut disk = self.disk.lock().await;
-        self.storage.delete(VERSION_KEY).await?;
+        forget(&*self.storage, VERSION_KEY).await?;
         disk.kept = None;
         self.keeps(Keeps::Nothing);
         Ok(())
@@ -380,7 +392,7 @@ impl Inner {
 /// PROTOCOL W4: uploading would perhaps upload twice.
 pub(super) fn in_doubt() -> Error {
     Error::new(
-        crate::ErrorKind::Expired,
+        ErrorKind::Expired,
         "rows that wait for upload were sent longer ago than the retention, and the log no longer says \
          whether they arrived: close the database and open it online; they are parked then, see parked()",
     )

@@ -1,5 +1,6 @@
 //! What a device keeps beside its WAL, so that it can be opened while the data store cannot be reached
-//! (PROTOCOL W4). Both are whole objects, replaced as such; neither is needed while the store answers.
+//! (PROTOCOL W4). Both are whole objects, replaced as such; neither is needed while the store answers. One
+//! without bytes counts as absent: it was given up.
 //!
 //! `version` (`LKDV`): proved i64 (µs, when the position was last proved to be the log's head) · checkpoint
 //! bytes (a whole `LKCP`, counted).

@@ -139,7 +139,11 @@ async fn opens_offline(left: &CrashStorage, acknowledged: &BTreeMap<&str, Model>
     };
     for (name, expected) in acknowledged {
         let table = db.table(name).unwrap_or_else(|e| panic!("{place}: {e}"));
-        let content = engine::content(&table).await.unwrap();
+        let content = match engine::content(&table).await {
+            Ok(content) => content,
+            Err(e) if e.message().contains("is not on this device") => continue,
+            Err(e) => panic!("{place}: {e}"),
+        };
         let there = |(id, row): (&i64, _)| content.get(id) == Some(row);
         assert!(expected.iter().all(there), "{place}: {name} lost rows");
     }
@@ -177,4 +181,62 @@ fn whatever_operation_fails_the_device_opens_offline_with_all_it_acknowledged() 
     }
     assert!(swept > 50, "the script has only {swept} operations");
     println!("{swept} operations, each failed before, within, after its effect; SEED={seed}");
+}
+
+/// Commits and uploads by turns, so that segments are freed, and says what was acknowledged. `None` if the
+/// device stopped before there was a table.
+async fn uploads(world: &CrashStorage) -> Option<Model> {
+    let options = Options {
+        wal_segment_bytes: 1024,
+        ..options()
+    };
+    let db = Db::open(env(world), options).await.ok()?;
+    let table = db.create_table("one", engine::schema()).await.ok()?;
+    let mut acknowledged = Model::default();
+    for round in 0..2 {
+        let rows = engine::rows(round * 3, round * 3 + 3, round as i32);
+        if table.ingest(&[engine::batch(&rows)]).await.is_ok() {
+            acknowledged.extend(rows);
+        }
+        let _ = db.flush().await;
+        let _ = db.checkpoint().await;
+    }
+    Some(acknowledged)
+}
+
+/// Found by the simulation: there was no room for a newer version, so the kept one was deleted, then segments
+/// that it lacks. A power cut undid the first deletion only (PROTOCOL W4).
+#[test]
+fn a_version_that_had_to_go_does_not_come_back_after_a_power_cut() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    let seed = seed();
+    let mut cuts = 0;
+    let mut run = |fails: u64, stops: u64| {
+        runtime.block_on(async {
+            let world: Arc<CrashStorage> = CrashStorage::new(seed).into();
+            world.fail_at(fails, When::Before);
+            world.stop_at(stops, When::After);
+            let acknowledged = uploads(&world).await;
+            settle().await;
+            for cut in acknowledged.iter().flat_map(|_| 0..8) {
+                let place = format!("{fails} fails, the power after {stops} ({cut}), SEED={seed}");
+                let left = world.crash(seed ^ (cut << 40));
+                let acknowledged = acknowledged.iter().map(|rows| ("one", rows.clone()));
+                opens_offline(&left, &acknowledged.collect(), &place).await;
+                cuts += 1;
+            }
+            world.operations()
+        })
+    };
+    let operations = run(u64::MAX, u64::MAX);
+    for fails in 0..operations {
+        (fails + 1..fails + 12).for_each(|stops| {
+            run(fails, stops);
+        });
+    }
+    assert!(cuts > 500, "only {cuts} power cuts");
+    println!("{operations} operations, {cuts} power cuts");
 }
