@@ -256,7 +256,10 @@ export class Db implements AsyncDisposable {
     return all.map(({ bytes, ...rest }) => ({ ...rest, ipc: bytes }));
   }
 
-  /** Commits all that is parked again, as new commits. How many. */
+  /**
+   * Commits again what is parked, each commit as one, in their old order. How many. Rows of dropped tables are left
+   * out. Should one be refused (its table was altered, say), it and later ones are still parked.
+   */
   restoreParked(): Promise<number> {
     return this.raw.call("restoreParked");
   }

@@ -3,7 +3,7 @@
 //! not read, not uploaded, not deleted. What becomes of them is the user's to say.
 //! Invariant: a session is parked as a whole, since one floor speaks for all its frames.
 
-use super::{Db, Inner, device::Device};
+use super::{Db, Inner, Transaction, TransactionOptions, device::Device};
 use crate::{
     error::Result,
     log::{clock::MAX_SKEW, device::Upload, version::Version},
@@ -12,6 +12,7 @@ use crate::{
 use bytes::Bytes;
 use std::{
     collections::BTreeMap,
+    future::ready,
     sync::{PoisonError, atomic::Ordering},
     time::Duration,
 };
@@ -78,37 +79,53 @@ impl Db {
         entries.collect()
     }
 
-    /// Commits all that is parked again, as new commits in their old order, one a table, and gives their
-    /// number. What the log has of it already is then there twice, and wins over what was written
-    /// meanwhile. Rows of dropped tables are left out.
+    /// Commits again what is parked, each commit as one, in their old order, and gives their number. What the
+    /// log has of it already is then there twice, and wins over what was written meanwhile. Rows of dropped
+    /// tables are left out.
     ///
     /// # Errors
-    /// Those of [`Table::ingest_ipc`](super::Table::ingest_ipc), of a table that was altered, say: all is
-    /// still parked then, and some of it may be committed again.
+    /// Those of [`Transaction::commit`](super::Transaction::commit) and of its tables' `ingest_ipc`, of a table
+    /// that was altered, say: that commit and later ones are still parked then.
     pub async fn restore_parked(&self) -> Result<u64> {
-        let mut restored = 0;
-        for entry in self.parked() {
-            let Some(table) = entry.table else { continue };
-            let table = self.table(&table)?;
-            match entry.delete {
-                false => table.ingest_ipc(entry.ipc).await?,
-                true => table.delete_ipc(entry.ipc).await?,
-            };
-            restored += 1;
+        self.inner.check_open()?;
+        let commits = self.inner.parked_commits();
+        for commit in &commits {
+            let again = |tx: Transaction| ready(write_again(&tx, commit));
+            self.transaction(TransactionOptions::default(), again)
+                .await?;
+            self.discard(std::slice::from_ref(commit)).await?;
         }
-        self.discard_parked().await?;
-        Ok(restored)
+        Ok(commits.len() as u64)
+    }
+
+    async fn discard(&self, commits: &[Commit]) -> Result<()> {
+        let floors: Vec<_> = commits.iter().map(|c| (c.session, c.last)).collect();
+        self.inner.note_done(&floors).await?;
+        self.inner.unpark(commits);
+        Ok(())
     }
 
     /// Gives up what is parked, for ever; gives the number of commits.
     pub async fn discard_parked(&self) -> Result<u64> {
         self.inner.check_open()?;
         let commits = self.inner.parked_commits();
-        let floors: Vec<_> = commits.iter().map(|c| (c.session, c.last)).collect();
-        self.inner.note_done(&floors).await?;
-        self.inner.unpark(&commits);
+        self.discard(&commits).await?;
         Ok(commits.len() as u64)
     }
+}
+
+/// The writes of a parked commit; its tables may have other names by now.
+fn write_again(tx: &Transaction, commit: &Commit) -> Result<()> {
+    for frame in &commit.frames {
+        let Some(table) = tx.table_of(frame.table)? else {
+            continue;
+        };
+        match frame.kind {
+            FrameKind::Upsert => table.ingest_ipc(frame.payload.clone())?,
+            FrameKind::Delete => table.delete_ipc(frame.payload.clone())?,
+        };
+    }
+    Ok(())
 }
 
 impl Inner {

@@ -169,15 +169,25 @@ impl Transaction {
     pub fn table(&self, name: &str) -> Result<TransactionTable> {
         let view = self.open.view()?;
         match view.version.table(name) {
-            Some((id, _)) => Ok(TransactionTable {
-                reader: Reader {
-                    inner: self.open.inner.clone(),
-                    id,
-                    view: View::Transaction(self.open.clone()),
-                },
-                open: self.open.clone(),
-            }),
+            Some((id, _)) => Ok(self.at(id)),
             None => Err(no_such_table(&view, name)),
+        }
+    }
+
+    /// The table with that id, whatever its name is now; `None` if it was dropped.
+    pub(super) fn table_of(&self, id: TableId) -> Result<Option<TransactionTable>> {
+        let there = self.open.view()?.version.tables.contains_key(&id);
+        Ok(there.then(|| self.at(id)))
+    }
+
+    fn at(&self, id: TableId) -> TransactionTable {
+        TransactionTable {
+            reader: Reader {
+                inner: self.open.inner.clone(),
+                id,
+                view: View::Transaction(self.open.clone()),
+            },
+            open: self.open.clone(),
         }
     }
 

@@ -7,15 +7,19 @@ use super::{
         engine::{self, Model},
     },
 };
+use arrow_schema::{DataType, Field};
 use lakeshore::{
-    ErrorKind,
+    Alteration, Db, ErrorKind, Table, TransactionOptions,
     env::Storage,
     log::{
         checkpoint::{decode_checkpoint, encode_checkpoint},
         record::record_key,
     },
 };
-use std::{sync::atomic::Ordering::SeqCst, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
 
 /// A record was sent, nothing heard of it, and the log has forgotten the floors of that time.
 async fn forgotten(world: &mut World, landed: bool) -> Device {
@@ -27,6 +31,20 @@ async fn forgotten(world: &mut World, landed: bool) -> Device {
 /// A record with two commits was sent, and the process died before anything was heard of it. With a clock
 /// that is wrong by `ahead` they are made offline, where nothing says so.
 async fn sent(world: &mut World, landed: bool, ahead: i64) -> Device {
+    let two = async |_: &Db, table: &Table| {
+        ingest(table, 0, 3, 1).await;
+        ingest(table, 1, 2, 2).await;
+    };
+    sent_of(world, landed, ahead, two).await
+}
+
+/// The same with the commits that `write` makes.
+async fn sent_of(
+    world: &mut World,
+    landed: bool,
+    ahead: i64,
+    write: impl AsyncFn(&Db, &Table),
+) -> Device {
     let device = world.device();
     let (db, table) = if ahead == 0 {
         device.open().await
@@ -37,8 +55,7 @@ async fn sent(world: &mut World, landed: bool, ahead: i64) -> Device {
         device.cut(true);
         device.open().await
     };
-    ingest(&table, 0, 3, 1).await;
-    ingest(&table, 1, 2, 2).await;
+    write(&db, &table).await;
     device.cut(false);
     db.refresh().await.unwrap();
     device.stage.hold.close("log/");
@@ -150,6 +167,66 @@ async fn commits_that_may_be_in_the_log_are_parked_not_uploaded_again() {
             (0, 0)
         );
     }
+}
+
+/// What was one commit is one again, whatever its tables are called by now; and one that cannot be committed
+/// again keeps those behind it, not those before it.
+#[tokio::test]
+async fn parked_commits_come_back_whole_and_one_that_is_refused_stays_parked() {
+    let mut world = World::new();
+    let write = async |db: &Db, t: &Table| {
+        let u = engine::table(db, "u").await;
+        ingest(&u, 0, 5, 1).await;
+        let options = TransactionOptions::default();
+        let both = db.transaction(options, async |tx| {
+            tx.table("t")?
+                .ingest(&[engine::batch(&engine::rows(0, 3, 1))])?;
+            tx.table("u")?.delete(&[engine::keys(&[1, 2])])?;
+            tx.table("u")?
+                .ingest(&[engine::batch(&engine::rows(2, 3, 7))])
+        });
+        both.await.unwrap();
+        ingest(t, 1, 2, 2).await;
+    };
+    let device = sent_of(&mut world, false, 0, write).await;
+    forget(&mut world).await;
+    let (db, t) = device.open().await;
+    assert_eq!(db.stats().parked_commits, 3);
+    db.alter_table("u", &[Alteration::RenameTable("v".to_owned())])
+        .await
+        .unwrap();
+    db.alter_table("t", &[Alteration::DropColumn("n".to_owned())])
+        .await
+        .unwrap();
+    let refused = kind::<u64>(db.restore_parked().await);
+    assert_eq!(refused.0, ErrorKind::Invalid, "{refused:?}");
+    assert_eq!(db.stats().parked_commits, 2, "the first is back");
+    let v = db.table("v").unwrap();
+    assert_eq!(engine::content(&v).await.unwrap(), model(&[(0, 5, 1)]));
+    assert_eq!(db.stats().backlog_commits, 1);
+    let n = Arc::new(Field::new("n", DataType::Int32, true));
+    db.alter_table("t", &[Alteration::AddColumn(n)])
+        .await
+        .unwrap();
+    assert_eq!(db.restore_parked().await.unwrap(), 2);
+    let stats = db.stats();
+    assert_eq!((stats.parked_commits, stats.backlog_commits), (0, 3));
+    let expected = model(&[(0, 1, 1), (3, 5, 1), (2, 3, 7)]);
+    assert_eq!(engine::content(&v).await.unwrap(), expected);
+    let expected = model(&[(0, 3, 1), (1, 2, 2), (0, 1, 9)]);
+    assert_eq!(
+        engine::get(&t, 0).await.unwrap().map(|row| row.n),
+        Some(1),
+        "it wins over what was written meanwhile"
+    );
+    assert_eq!(
+        engine::content(&t).await.unwrap().len(),
+        expected.len(),
+        "each row once"
+    );
+    let again = world.device_on(copy(&device.wal).await);
+    let (db, _) = again.open().await;
+    assert_eq!(db.stats().parked_commits, 0, "the decision lasts");
 }
 
 /// What counts is when they were sent, not what the device's clock said when they were made.
