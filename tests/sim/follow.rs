@@ -124,7 +124,7 @@ impl World {
                 rows.map(|(key, row)| (key, Some(row))).collect()
             }
             Kind::Delete => {
-                let keys = rows::unpack_keys(&part.batch)?.into_iter();
+                let keys = rows::unpack_keys(&shape, &part.batch)?.into_iter();
                 keys.map(|key| (key, None)).collect()
             }
         };

@@ -110,7 +110,11 @@ pub async fn get(sim: &Sim, open: &Open) {
     let Some(known) = open.table(sim, table) else {
         return;
     };
-    match known.table.get(&rows::keys(&[key]), None).await {
+    match known
+        .table
+        .get(&rows::keys(&known.shape, &[key]), None)
+        .await
+    {
         Err(e) => sim.world().read_failed(&ticket, &e),
         Ok(found) => sim
             .world()

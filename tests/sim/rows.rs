@@ -65,9 +65,9 @@ pub fn batch(shape: &Shape, rows: &[(i64, Row)]) -> RecordBatch {
     RecordBatch::try_new(Arc::new(Schema::new(fields)), columns.collect()).unwrap()
 }
 
-pub fn keys(keys: &[i64]) -> RecordBatch {
+pub fn keys(shape: &Shape, keys: &[i64]) -> RecordBatch {
     let keys: ArrayRef = Arc::new(Int64Array::from_iter_values(keys.iter().copied()));
-    RecordBatch::try_from_iter([("k", keys)]).unwrap()
+    RecordBatch::try_from_iter([(&shape.columns[0].name, keys)]).unwrap()
 }
 
 /// The rows of a batch that has all columns, and says so.
@@ -90,8 +90,9 @@ pub fn unpack(shape: &Shape, batch: &RecordBatch) -> Result<Vec<(i64, Row)>, Str
 }
 
 /// The keys of a batch of deletions.
-pub fn unpack_keys(batch: &RecordBatch) -> Result<Vec<i64>, String> {
-    let keys = Ints::of(batch, "k").ok_or("no column k")?;
+pub fn unpack_keys(shape: &Shape, batch: &RecordBatch) -> Result<Vec<i64>, String> {
+    let name = &shape.columns[0].name;
+    let keys = Ints::of(batch, name).ok_or_else(|| format!("no column {name:?}"))?;
     match batch.num_columns() {
         1 => Ok((0..batch.num_rows()).filter_map(|i| keys.get(i)).collect()),
         n => Err(format!("{n} columns where keys are deleted")),
@@ -164,7 +165,11 @@ pub fn of_ipc(shape: &Shape, ipc: &Bytes, delete: bool) -> Result<Vec<(i64, Opti
     let mut rows = Vec::new();
     for batch in batches(ipc)? {
         match delete {
-            true => rows.extend(unpack_keys(&batch)?.into_iter().map(|key| (key, None))),
+            true => rows.extend(
+                unpack_keys(shape, &batch)?
+                    .into_iter()
+                    .map(|key| (key, None)),
+            ),
             false => rows.extend(values(shape, &batch)?),
         }
     }
@@ -175,7 +180,9 @@ pub fn of_ipc(shape: &Shape, ipc: &Bytes, delete: bool) -> Result<Vec<(i64, Opti
 pub fn keys_of_ipc(ipc: &Bytes) -> Result<Vec<i64>, String> {
     let mut all = Vec::new();
     for batch in batches(ipc)? {
-        let keys = Ints::of(&batch, "k").ok_or("no column k")?;
+        let schema = batch.schema();
+        let key = schema.fields().first().ok_or("no column")?;
+        let keys = Ints::of(&batch, key.name()).ok_or("no key")?;
         all.extend((0..batch.num_rows()).filter_map(|i| keys.get(i)));
     }
     Ok(all)

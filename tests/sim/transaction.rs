@@ -102,9 +102,9 @@ async fn read(sim: &Sim, ticket: &Ticket, transaction: &Transaction) -> Result<R
     let (mut keys, mut tables) = (BTreeMap::new(), BTreeSet::new());
     for _ in 0..1 + sim.below(2) {
         let mut world = sim.world();
-        let (name, table, _) = some_table(&mut world, ticket);
+        let (name, table, shape) = some_table(&mut world, ticket);
         let key = world.random.below(KEYS as usize) as i64;
-        keys.insert((table, key), name);
+        keys.insert((table, key), (name, shape));
     }
     if sim.chance(150) {
         let (name, table, _) = some_table(&mut sim.world(), ticket);
@@ -114,9 +114,9 @@ async fn read(sim: &Sim, ticket: &Ticket, transaction: &Transaction) -> Result<R
     }
     let twice = sim.chance(300);
     for again in 0..1 + u64::from(twice) {
-        for ((table, key), name) in &keys {
+        for ((table, key), (name, shape)) in &keys {
             let table_of = transaction.table(name)?;
-            let found = table_of.get(&rows::keys(&[*key]), None).await?;
+            let found = table_of.get(&rows::keys(shape, &[*key]), None).await?;
             sim.world().check_get(ticket, *table, *key, found.as_ref());
         }
         if again == 0 {
@@ -196,7 +196,7 @@ fn put(transaction: &Transaction, parts: &[(&str, Arc<Shape>, Writes)]) -> Resul
             .collect();
         table.ingest(&[rows::batch(shape, &kept)])?;
         if !gone.is_empty() {
-            table.delete(&[rows::keys(&gone)])?;
+            table.delete(&[rows::keys(shape, &gone)])?;
         }
     }
     Ok(())

@@ -309,7 +309,7 @@ fn commit(sim: &Sim, open: &Open) -> Option<impl Future<Output = Outcome> + Send
     let id = world.register(open.pid, open.local, BTreeMap::from([(table.id, writes)]));
     drop(world);
     let call = match delete {
-        true => Either::Left(table.table.delete(&[rows::keys(&keys)])),
+        true => Either::Left(table.table.delete(&[rows::keys(&table.shape, &keys)])),
         false => Either::Right(table.table.ingest(&[rows::batch(&table.shape, &rows)])),
     };
     Some(async move { (id, call.await) })
