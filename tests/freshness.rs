@@ -204,6 +204,30 @@ async fn a_number_truly_won_is_acknowledged_however_late_the_reply() {
     }
 }
 
+/// Found by the simulation: that it was truly won, long ago, says nothing about the number after it, which gc may
+/// free at any time: a checkpoint has passed it.
+#[tokio::test]
+async fn a_number_won_long_ago_is_no_proof_that_the_next_one_was_never_used() {
+    for (detached, pass) in BOTH.into_iter().flat_map(|d| CLOCKS.map(|c| (d, c))) {
+        let (awake, other, asleep, sleeper) = two(15, detached).await;
+        let rows = engine::batch(&engine::rows(100, 101, 0));
+        let table = sleeper.1.clone();
+        let call = start(async move { table.ingest(&[rows]).await }, &asleep.hold).await;
+        go_on_without_gc(&other, 10).await;
+        pass(&asleep);
+        asleep.hold.open();
+        call.await.unwrap().unwrap();
+        free_records(&awake.memory).await;
+        ingest(&sleeper.1, 200, 201).await;
+        let content = fresh_content(&awake).await;
+        assert!(
+            content.contains_key(&200),
+            "acknowledged, and nobody reads it"
+        );
+        assert_eq!(engine::content(&sleeper.1).await.unwrap(), content);
+    }
+}
+
 /// Its flush knows by the floors whether it happened: it is not an error, and nothing is there twice.
 #[tokio::test]
 async fn a_flush_on_a_freed_name_is_planned_anew() {

@@ -238,7 +238,8 @@ impl LogStore {
 
     /// The slot holds our record. PROTOCOL F1: gc frees names, so after a stale proof it may be a name
     /// won a second time. A checkpoint at or above it decides: either the log leads from our record
-    /// to it, or the record is not in the log.
+    /// to it, or the record is not in the log. With a checkpoint above it the next names may be freed at
+    /// any time, so all that is proved is that there was none when our record was sent.
     async fn won(&self, seq: u64, own: Digest, sent: Moment, fence: &Fence) -> Result<Slot> {
         if !self.is_stale(fence) {
             return Ok(Slot::Won(sent));
@@ -246,22 +247,26 @@ impl LogStore {
         let asked = self.moment();
         let checked = async {
             let Some(checkpoint) = self.newest_checkpoint(seq - 1).await? else {
-                return Ok(true);
+                return Ok(Slot::Won(asked));
             };
             if checkpoint.head.seq == seq {
-                return Ok(checkpoint.head.digest == own);
+                return Ok(match checkpoint.head.digest == own {
+                    true => Slot::Won(asked),
+                    false => Slot::Freed,
+                });
             }
             let Ok(found) = self.read_after(seq, own).await? else {
-                return Ok(false);
+                return Ok(Slot::Freed);
             };
             let at_checkpoint = found.iter().find(|f| f.record.seq == checkpoint.head.seq);
-            Ok::<_, Error>(at_checkpoint.is_some_and(|f| f.digest == checkpoint.head.digest))
+            Ok::<_, Error>(match at_checkpoint {
+                Some(f) if f.digest == checkpoint.head.digest => Slot::Won(sent),
+                _ => Slot::Freed,
+            })
         };
-        match checked.await {
-            Ok(true) => Ok(Slot::Won(asked)),
-            Ok(false) => Ok(Slot::Freed),
-            Err(e) => Err(unknown(&record_key(seq), Some(e))),
-        }
+        checked
+            .await
+            .map_err(|e| unknown(&record_key(seq), Some(e)))
     }
 
     /// Full jitter over an exponential bound: 50 ms, 100 ms, … at most 5 s.
