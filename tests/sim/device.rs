@@ -4,7 +4,7 @@
 use super::{
     clock::Clock,
     feed::Feed,
-    log::{Status, TABLES},
+    log::{Commit, Status, TABLES},
     shape::Shape,
     world::{Event, GRACE, MINUTE, Pid, SECOND, Sim, World},
 };
@@ -168,13 +168,14 @@ impl Sim {
 }
 
 impl World {
-    /// Whether a device has rows that wait for longer than floors live.
+    /// Whether a device has rows that wait for longer than floors live, or may think so: when a frame was sent
+    /// it may not know, for a fault, and a clock that was ahead does not say when it was made (PROTOCOL W4).
     fn has_waited(&self, pid: Pid) -> bool {
         let device = &self.devices[self.processes[pid].device];
         let own = |pid: &Pid| device.sessions.contains_key(pid);
         let mut commits = self.log.commits.iter();
-        let waits = |at: u64| at + FLOORS_LIVE < self.now;
-        commits.any(|c| c.local && own(&c.pid) && c.seq.is_none() && waits(c.at))
+        let waits = |c: &Commit| c.ahead || c.at + FLOORS_LIVE < self.now;
+        commits.any(|c| c.local && own(&c.pid) && c.seq.is_none() && waits(c))
     }
 }
 

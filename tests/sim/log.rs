@@ -4,7 +4,7 @@
 use super::{
     rows::{Content, Row},
     shape::{Change, Shape},
-    world::{Pid, World},
+    world::{MINUTE, Pid, World},
 };
 use lakeshore::{
     Committed,
@@ -49,6 +49,8 @@ pub struct Commit {
     pub status: Status,
     /// True time when it was called.
     pub at: u64,
+    /// The device's clock was ahead then, by more than the store lets it (PROTOCOL T1).
+    pub ahead: bool,
     /// Commits of one process are queued in this order.
     pub order: u64,
     /// What it depends on, if it is a transaction.
@@ -204,6 +206,7 @@ impl World {
             writes,
             status: Status::Open,
             at: self.now,
+            ahead: self.processes[pid].clock.skew > 4 * MINUTE as i64,
             order: 0,
             transaction: None,
             committed: None,

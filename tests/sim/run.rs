@@ -135,7 +135,7 @@ fn people(sim: &Sim) {
         let mut world = sim.world();
         let random = &mut world.random;
         let rate = |random: &mut crate::support::random::Random, most: &[usize]| *random.pick(most);
-        let weather = Weather {
+        let mut weather = Weather {
             lost: rate(random, &[0, 20, 60, 60, 150]),
             wal: rate(random, &[0, 5, 20, 40]),
             crash: rate(random, &[0, 20, 50]),
@@ -144,6 +144,10 @@ fn people(sim: &Sim) {
             copy: rate(random, &[0, 0, 20]),
             alter: rate(random, &[0, 0, 40, 100]),
         };
+        // In a storm what is rare meets: two faults within one call, a sleep right after a fault.
+        if random.chance(0.3) {
+            weather = weather.storm();
+        }
         // Where days go by, the engine's own gc frees records.
         let pauses = [
             2 * SECOND,

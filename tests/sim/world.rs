@@ -89,6 +89,21 @@ pub struct Weather {
     pub alter: usize,
 }
 
+impl Weather {
+    /// Much worse; what is fair stays fair.
+    pub fn storm(self) -> Self {
+        Self {
+            lost: self.lost * 2,
+            wal: self.wal * 3,
+            crash: self.crash * 3,
+            suspend: self.suspend * 3,
+            clock: self.clock * 3,
+            copy: self.copy * 2,
+            alter: self.alter * 2,
+        }
+    }
+}
+
 pub struct World {
     /// True time since the beginning, in microseconds.
     pub now: u64,
