@@ -5,7 +5,8 @@
 mod support;
 
 use lakeshore::{
-    Db, Env, ErrorKind, Isolation, Options, Result, Transaction, TransactionOptions,
+    Db, Env, ErrorKind, Isolation, Options, Result, SettingsChange, Transaction,
+    TransactionOptions,
     env::Storage,
     platform::{memory::Memory, native::TokioRuntime},
 };
@@ -332,6 +333,51 @@ async fn large_foreign_commits_are_looked_into() {
         b.range(5000..).map(|(_, row)| row.n).collect::<Vec<_>>(),
         vec![9; 500]
     );
+}
+
+/// PROTOCOL C1, C5: a group that was to go inline meets a smaller bound while an sstable of another handle
+/// is looked into. What is in an sstable cannot be taken out again: it would hold the refused rows, too.
+#[tokio::test]
+async fn rows_of_a_refused_transaction_are_not_committed_with_its_group() {
+    let stage = Stage::new(1);
+    let options = Options {
+        inline_commit_bytes: 8192,
+        ..Options::default()
+    };
+    let ours = Db::open(stage.env(), options.clone()).await.unwrap();
+    for name in ["a", "b"] {
+        engine::table(&ours, name).await;
+    }
+    let data = Arc::new(stage.memory.clone());
+    let theirs = open(&data, None, options).await;
+    let tx = ours.begin(snapshot()).unwrap();
+    write(&tx, "a", &[4], 7);
+    put(&theirs, "a", 0..500, 1).await;
+    let smaller = SettingsChange {
+        inline_commit_bytes: Some(64),
+        ..SettingsChange::default()
+    };
+    theirs.configure(smaller).await.unwrap();
+    stage.gate.close("data/");
+    let table = ours.table("b").unwrap();
+    let group = tokio::spawn(async move {
+        let plain = table.ingest(&[engine::batch(&engine::rows(1, 2, 8))]);
+        futures_util::join!(tx.commit(), plain)
+    });
+    while ours.settings().inline_commit_bytes != 64 {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        ours.refresh().await.unwrap();
+    }
+    stage.gate.open();
+    let (tx, plain) = group.await.unwrap();
+    plain.unwrap();
+    assert_eq!(kind(tx), ErrorKind::Conflict);
+    let a = content(&ours, "a").await;
+    assert_eq!(a[&4].n, 1, "the refused row was committed");
+    assert_eq!(a.len(), 500);
+    assert_eq!(content(&ours, "b").await.len(), 1);
 }
 
 /// Nobody can look into an sstable of a table that is gone: whoever read the table conflicts.
