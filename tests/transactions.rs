@@ -4,13 +4,24 @@
 
 mod support;
 
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field};
+use bytes::Bytes;
 use lakeshore::{
     Db, Env, ErrorKind, Isolation, Options, Result, SettingsChange, Transaction,
     TransactionOptions,
+    data::{intake::write_ipc, schema::TableSchema},
     env::Storage,
     platform::{memory::Memory, native::TokioRuntime},
 };
-use std::{ops::Bound, sync::Arc, time::Duration};
+use std::{
+    ops::Bound,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 use support::{
     engine::{self, Model, Row},
     random::{Random, seconds, seed},
@@ -582,4 +593,47 @@ async fn transfer(tx: &Transaction, from: i64, to: i64) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Bytes of commits that somebody still holds.
+struct Held(Vec<u8>, Arc<AtomicUsize>);
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.1.fetch_sub(self.0.len(), SeqCst);
+    }
+}
+
+/// DESIGN promise 8: option conflict_bytes bounds what is kept for the check. That is keys, and not the
+/// commits they came in.
+#[tokio::test]
+async fn what_is_kept_for_the_check_are_keys_and_not_whole_commits() {
+    let (data, wal) = (Memory::new(), Memory::new());
+    let db = open(&data, Some(&wal), Options::default()).await;
+    let columns = [("k", DataType::Utf8), ("v", DataType::Utf8)];
+    let columns = columns.map(|(name, of)| Arc::new(Field::new(name, of, false)));
+    let schema = TableSchema::new(columns.to_vec(), &["k"]).unwrap();
+    let table = db.create_table("t", schema).await.unwrap();
+    let tx = db.begin(snapshot()).unwrap();
+    let held = Arc::new(AtomicUsize::new(0));
+    for i in 0..50 {
+        let (k, v) = (format!("key {i}"), "v".repeat(64 << 10));
+        let column = |text: String| Arc::new(StringArray::from(vec![text])) as ArrayRef;
+        let batch = RecordBatch::try_from_iter([("k", column(k)), ("v", column(v))]).unwrap();
+        let ipc = write_ipc(&batch.schema(), &[batch]).unwrap();
+        held.fetch_add(ipc.len(), SeqCst);
+        let ipc = Bytes::from_owner(Held(ipc, held.clone()));
+        table.ingest_ipc(ipc).await.unwrap();
+    }
+    db.flush().await.unwrap();
+    assert_eq!(db.stats().memtable_bytes, 0);
+    assert_eq!(held.load(SeqCst), 0, "bytes of commits are held");
+    write(&tx, "a", &[1], 1);
+    tx.commit().await.unwrap();
 }
