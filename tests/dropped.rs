@@ -1,4 +1,4 @@
-//! Reads that are given up half-way, or that met an outage, and are then made again: what comes is whole.
+//! Calls that are given up half-way, or met an outage, and are then made again: what comes is whole.
 #![cfg(not(target_arch = "wasm32"))]
 
 mod support;
@@ -128,4 +128,22 @@ fn a_feed_whose_call_for_a_change_was_dropped_gives_all_changes() {
             found.len()
         );
     }
+}
+
+#[test]
+fn a_flush_that_was_dropped_does_not_count_as_running() {
+    let stage = Stage::new(1);
+    let db = run(&stage, Db::open(stage.env(), Options::default())).unwrap();
+    let table = run(&stage, engine::table(&db, "t"));
+    let rows = engine::rows(0, 10, 1);
+    run(&stage, table.ingest(&[engine::batch(&rows)])).unwrap();
+    stage.gate.close("data/");
+    let mut flush = Box::pin(db.flush());
+    assert!(poll(&mut flush).is_pending());
+    assert_eq!(db.stats().flushing, 1);
+    drop(flush);
+    assert_eq!(db.stats().flushing, 0);
+    stage.gate.open();
+    run(&stage, db.flush()).unwrap();
+    assert_eq!(db.stats().flushing, 0);
 }
