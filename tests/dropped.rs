@@ -3,7 +3,10 @@
 
 mod support;
 
-use lakeshore::{Changes, ChangesOptions, Cursor, Db, Options, Result, Scan, ScanBuilder};
+use lakeshore::{
+    Changes, ChangesOptions, Cursor, Db, ErrorKind, Options, Result, Scan, ScanBuilder,
+    env::Storage,
+};
 use std::{
     sync::{Arc, atomic::Ordering::SeqCst},
     task::Poll,
@@ -146,4 +149,34 @@ fn a_flush_that_was_dropped_does_not_count_as_running() {
     stage.gate.open();
     run(&stage, db.flush()).unwrap();
     assert_eq!(db.stats().flushing, 0);
+}
+
+/// DESIGN promise 6: who asks again does not get what lies behind the damage, as if nothing were missing.
+#[test]
+fn what_met_damage_goes_on_saying_so() {
+    let (stage, _) = database();
+    for object in run(&stage, stage.memory.list("data/", None)).unwrap() {
+        let bytes = run(&stage, stage.memory.get(&object.key)).unwrap().unwrap();
+        let mut bytes = bytes.to_vec();
+        bytes[40] ^= 1;
+        run(&stage, stage.memory.put(&object.key, bytes.into())).unwrap();
+    }
+    let db = run(&stage, Db::open(stage.env(), options())).unwrap();
+    let check = |next: &mut dyn FnMut() -> Result<bool>| {
+        let outcomes: Vec<_> = (0..20).map(|_| next().map_err(|e| e.kind())).collect();
+        let first = outcomes.iter().position(Result::is_err).unwrap();
+        let corrupt = |outcome: &_| *outcome == Err(ErrorKind::Corrupt);
+        assert!(outcomes[first..].iter().all(corrupt), "{outcomes:?}");
+    };
+    for describe in SCANS {
+        let mut scan = describe(db.table("t").unwrap().scan()).stream().unwrap();
+        check(&mut || Ok(run(&stage, scan.next())?.is_some()));
+    }
+    let since = ChangesOptions {
+        since: Some(Cursor::START),
+        end_at_head: true,
+        ..ChangesOptions::default()
+    };
+    let mut changes = db.changes(since).unwrap();
+    check(&mut || Ok(run(&stage, changes.next())?.is_some()));
 }
