@@ -5,7 +5,15 @@
 mod support;
 
 use lakeshore::{
-    Db, Env, Options, Table,
+    Db, Env, ErrorKind, Options, Table,
+    env::Storage,
+    log::{
+        checkpoint::{
+            CURRENT_KEY, decode_checkpoint, decode_current, encode_checkpoint, encode_current,
+        },
+        record::{Record, encode_object, record_key},
+        version::Version,
+    },
     platform::{memory::Memory, native::TokioRuntime},
 };
 use std::sync::Arc;
@@ -198,4 +206,69 @@ async fn converge(seed: u64) {
         assert_eq!(memtable_rows(db), 0, "seed {seed}");
     }
     drop(fresh);
+}
+
+/// DESIGN promises 6 and 9: numbers that no writer comes to are refused before anything is added to them.
+#[tokio::test]
+async fn a_log_at_the_end_of_all_numbers_is_corrupt() {
+    let changes: [fn(&mut Version); 4] = [
+        |version| version.head.seq = u64::MAX,
+        |version| version.head.ts = i64::MAX,
+        |version| version.head.ts = i64::MIN,
+        |version| version.next_table = u32::MAX,
+    ];
+    for (at, change) in changes.iter().enumerate() {
+        let data = Memory::new();
+        open(&data, None, Options::default())
+            .await
+            .0
+            .checkpoint()
+            .await
+            .unwrap();
+        let current = data.get(CURRENT_KEY).await.unwrap().unwrap();
+        let bytes = decode_current(&current).unwrap().1.unwrap();
+        let mut version = decode_checkpoint(CURRENT_KEY, &bytes).unwrap();
+        change(&mut version);
+        let current = encode_current(version.head.seq, &encode_checkpoint(&version));
+        data.put(CURRENT_KEY, current.into()).await.unwrap();
+        assert_eq!(used(&data).await, ErrorKind::Corrupt, "change {at}");
+    }
+    let data = Memory::new();
+    let (db, _) = open(&data, None, Options::default()).await;
+    db.checkpoint().await.unwrap();
+    let current = data.get(CURRENT_KEY).await.unwrap().unwrap();
+    let bytes = decode_current(&current).unwrap().1.unwrap();
+    let version = decode_checkpoint(CURRENT_KEY, &bytes).unwrap();
+    let record = Record {
+        database: version.database.unwrap(),
+        seq: version.head.seq + 1,
+        prev: version.head.digest,
+        ts: i64::MAX,
+        writer: [9; 16],
+        nonce: 9,
+        edits: Vec::new(),
+    };
+    let object = encode_object(&record.encode(), &[]);
+    data.put_if_absent(&record_key(record.seq), object)
+        .await
+        .unwrap();
+    assert_eq!(used(&data).await, ErrorKind::Corrupt);
+}
+
+/// How a new handle, or what it does, fails.
+async fn used(data: &Arc<Memory>) -> ErrorKind {
+    let env = Env {
+        data: data.clone(),
+        wal: None,
+        runtime: TokioRuntime::current().unwrap(),
+    };
+    let outcome = async {
+        let db = Db::open(env, Options::default()).await?;
+        db.refresh().await?;
+        db.create_table("u", engine::schema()).await?;
+        let table = db.table("t")?;
+        let rows = engine::rows(0, 1, 1);
+        table.ingest(&[engine::batch(&rows)]).await
+    };
+    outcome.await.unwrap_err().kind()
 }

@@ -4,12 +4,24 @@
 
 mod support;
 
+use arrow_array::{ArrayRef, RecordBatch, StringArray};
+use arrow_schema::{DataType, Field};
+use bytes::Bytes;
 use lakeshore::{
-    Db, Env, ErrorKind, Isolation, Options, Result, Transaction, TransactionOptions,
+    Db, Env, ErrorKind, Isolation, Options, Result, SettingsChange, Transaction,
+    TransactionOptions,
+    data::{intake::write_ipc, schema::TableSchema},
     env::Storage,
     platform::{memory::Memory, native::TokioRuntime},
 };
-use std::{ops::Bound, sync::Arc, time::Duration};
+use std::{
+    ops::Bound,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 use support::{
     engine::{self, Model, Row},
     random::{Random, seconds, seed},
@@ -334,6 +346,51 @@ async fn large_foreign_commits_are_looked_into() {
     );
 }
 
+/// PROTOCOL C1, C5: a group that was to go inline meets a smaller bound while an sstable of another handle
+/// is looked into. What is in an sstable cannot be taken out again: it would hold the refused rows, too.
+#[tokio::test]
+async fn rows_of_a_refused_transaction_are_not_committed_with_its_group() {
+    let stage = Stage::new(1);
+    let options = Options {
+        inline_commit_bytes: 8192,
+        ..Options::default()
+    };
+    let ours = Db::open(stage.env(), options.clone()).await.unwrap();
+    for name in ["a", "b"] {
+        engine::table(&ours, name).await;
+    }
+    let data = Arc::new(stage.memory.clone());
+    let theirs = open(&data, None, options).await;
+    let tx = ours.begin(snapshot()).unwrap();
+    write(&tx, "a", &[4], 7);
+    put(&theirs, "a", 0..500, 1).await;
+    let smaller = SettingsChange {
+        inline_commit_bytes: Some(64),
+        ..SettingsChange::default()
+    };
+    theirs.configure(smaller).await.unwrap();
+    stage.gate.close("data/");
+    let table = ours.table("b").unwrap();
+    let group = tokio::spawn(async move {
+        let plain = table.ingest(&[engine::batch(&engine::rows(1, 2, 8))]);
+        futures_util::join!(tx.commit(), plain)
+    });
+    while ours.settings().inline_commit_bytes != 64 {
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        ours.refresh().await.unwrap();
+    }
+    stage.gate.open();
+    let (tx, plain) = group.await.unwrap();
+    plain.unwrap();
+    assert_eq!(kind(tx), ErrorKind::Conflict);
+    let a = content(&ours, "a").await;
+    assert_eq!(a[&4].n, 1, "the refused row was committed");
+    assert_eq!(a.len(), 500);
+    assert_eq!(content(&ours, "b").await.len(), 1);
+}
+
 /// Nobody can look into an sstable of a table that is gone: whoever read the table conflicts.
 #[tokio::test]
 async fn one_that_read_a_table_that_was_written_and_then_dropped_conflicts() {
@@ -536,4 +593,47 @@ async fn transfer(tx: &Transaction, from: i64, to: i64) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Bytes of commits that somebody still holds.
+struct Held(Vec<u8>, Arc<AtomicUsize>);
+
+impl AsRef<[u8]> for Held {
+    fn as_ref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.1.fetch_sub(self.0.len(), SeqCst);
+    }
+}
+
+/// DESIGN promise 8: option conflict_bytes bounds what is kept for the check. That is keys, and not the
+/// commits they came in.
+#[tokio::test]
+async fn what_is_kept_for_the_check_are_keys_and_not_whole_commits() {
+    let (data, wal) = (Memory::new(), Memory::new());
+    let db = open(&data, Some(&wal), Options::default()).await;
+    let columns = [("k", DataType::Utf8), ("v", DataType::Utf8)];
+    let columns = columns.map(|(name, of)| Arc::new(Field::new(name, of, false)));
+    let schema = TableSchema::new(columns.to_vec(), &["k"]).unwrap();
+    let table = db.create_table("t", schema).await.unwrap();
+    let tx = db.begin(snapshot()).unwrap();
+    let held = Arc::new(AtomicUsize::new(0));
+    for i in 0..50 {
+        let (k, v) = (format!("key {i}"), "v".repeat(64 << 10));
+        let column = |text: String| Arc::new(StringArray::from(vec![text])) as ArrayRef;
+        let batch = RecordBatch::try_from_iter([("k", column(k)), ("v", column(v))]).unwrap();
+        let ipc = write_ipc(&batch.schema(), &[batch]).unwrap();
+        held.fetch_add(ipc.len(), SeqCst);
+        let ipc = Bytes::from_owner(Held(ipc, held.clone()));
+        table.ingest_ipc(ipc).await.unwrap();
+    }
+    db.flush().await.unwrap();
+    assert_eq!(db.stats().memtable_bytes, 0);
+    assert_eq!(held.load(SeqCst), 0, "bytes of commits are held");
+    write(&tx, "a", &[1], 1);
+    tx.commit().await.unwrap();
 }

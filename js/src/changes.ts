@@ -37,22 +37,37 @@ export class Changes implements AsyncIterable<Change<ChangedIpc>> {
     }));
   }
 
-  private async *iterate<Raw, Part>(
+  private iterate<Raw, Part>(
     next: () => Promise<RawChange<Raw> | undefined>,
     part: (raw: RawChange<Raw>["tables"][number]) => Part,
   ): AsyncGenerator<Change<Part>, undefined> {
-    if (this.taken) throw invalid("changes are read once: call db.changes() again");
-    this.taken = true;
-    try {
-      for (;;) {
-        const change = await abortable(next(), this.signal);
-        if (change === undefined) return undefined;
-        yield { ...change, tables: change.tables.map(part) };
+    let begun = false;
+    const generate = async function* (this: Changes): AsyncGenerator<Change<Part>, undefined> {
+      if (this.taken) throw invalid("changes are read once: call db.changes() again");
+      this.taken = begun = true;
+      try {
+        for (;;) {
+          const change = await abortable(next(), this.signal);
+          if (change === undefined) return undefined;
+          yield { ...change, tables: change.tables.map(part) };
+        }
+      } finally {
+        this.cancel();
+        this.raw.drop(invalid("the changes have ended: call db.changes() again"));
       }
-    } finally {
-      // Nobody waits for it. If it fails the instance is gone, and the feed with it.
-      this.raw.call("cancel").catch(() => undefined);
-      this.raw.drop(invalid("the changes have ended: call db.changes() again"));
-    }
+    };
+    const changes = generate.call(this);
+    const end = changes.return.bind(changes);
+    // A generator would end only after the next change, which may never come.
+    changes.return = (value) => {
+      if (begun) this.cancel();
+      return end(value);
+    };
+    return changes;
+  }
+
+  private cancel(): void {
+    // Nobody waits for it. If it fails the instance is gone, and the feed with it.
+    this.raw.call("cancel").catch(() => undefined);
   }
 }

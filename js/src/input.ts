@@ -1,5 +1,6 @@
 // What `ingest` and `delete` take, told apart.
 
+import { abortable } from "./abort.js";
 import { invalid } from "./errors.js";
 import type { Batch, IpcConvertible, Row } from "./types.js";
 
@@ -40,6 +41,29 @@ export function itemCommit(item: unknown, index: number): Commit {
   const commit = asCommit(item);
   if (commit === undefined) throw invalid(`item ${index} of the stream is ${kind(item)}: ${remedy}`);
   return commit;
+}
+
+/** The items, until the signal is aborted: a source may never give its next. */
+export async function* itemsUntil(
+  items: AsyncIterable<unknown> | Iterable<unknown>,
+  signal: AbortSignal | undefined,
+): AsyncIterable<unknown> {
+  if (signal === undefined) return yield* items;
+  const source = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
+  let closes = true;
+  try {
+    for (;;) {
+      const next = (async () => source.next())();
+      next.catch(() => (closes = false));
+      const { done, value } = await abortable(next, signal);
+      if (done) return void (closes = false);
+      yield value;
+    }
+  } finally {
+    const closed = (async () => closes && source.return?.())();
+    // Of a source that is silent nobody waits for the end, either.
+    await abortable(closed, signal).catch(() => undefined);
+  }
 }
 
 function asCommit(input: unknown): Commit | undefined {

@@ -2,7 +2,7 @@
 
 import { abortable } from "./abort.js";
 import { LakeshoreError } from "./errors.js";
-import { classify, type Commit, itemCommit } from "./input.js";
+import { classify, type Commit, itemCommit, itemsUntil } from "./input.js";
 import type { Handle, RawCommitted, RawSchema, RawTable } from "./raw.js";
 import { keyFields, TableReader } from "./reader.js";
 import type { Committed, IngestInput, IngestOptions, Key, Row } from "./types.js";
@@ -86,7 +86,7 @@ export class Table<R extends Row = Row> extends TableReader<R> {
     add: (done: RawCommitted) => void,
   ): Promise<void> {
     try {
-      for await (const item of items) {
+      for await (const item of itemsUntil(items, signal)) {
         signal?.throwIfAborted();
         add(await abortable(this.write(itemCommit(item, total.commits), way), signal));
       }

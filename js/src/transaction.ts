@@ -16,7 +16,7 @@ export class Transaction implements AsyncDisposable {
   private readonly raw: Handle<RawTransaction>;
   private readonly infos: RawTableInfo[];
   private readonly handles = new Map<string, Handle<RawTransactionTable>>();
-  private readonly writes = new Set<Promise<number>>();
+  private readonly writes = new Set<Written>();
   private over = false;
 
   /** @internal */
@@ -43,7 +43,8 @@ export class Transaction implements AsyncDisposable {
     this.over = true;
     try {
       // Commits happen in call order: nothing is awaited that need not be.
-      if (this.writes.size > 0) await Promise.all(this.writes);
+      const open = [...this.writes].filter((write) => !(write.failed && write.asked));
+      if (open.length > 0) await Promise.all(open);
     } catch (error) {
       await this.undo();
       throw error;
@@ -85,15 +86,10 @@ export class Transaction implements AsyncDisposable {
 /** One table within a transaction: reads see the transaction's own writes. */
 export class TransactionTable<R extends Row = Row> extends TableReader<R> {
   private readonly raw: Handle<RawTransactionTable>;
-  private readonly writes: Set<Promise<number>>;
+  private readonly writes: Set<Written>;
 
   /** @internal */
-  constructor(
-    raw: Handle<RawTransactionTable>,
-    name: string,
-    schema: RawSchema,
-    writes: Set<Promise<number>>,
-  ) {
+  constructor(raw: Handle<RawTransactionTable>, name: string, schema: RawSchema, writes: Set<Written>) {
     super(raw, name, schema);
     this.raw = raw;
     this.writes = writes;
@@ -117,14 +113,33 @@ export class TransactionTable<R extends Row = Row> extends TableReader<R> {
     });
   }
 
-  private async put(rows: Batch | readonly Key[], way: Way<number>): Promise<number> {
-    const written = (async () => write(batchCommit(rows), way))();
+  private put(rows: Batch | readonly Key[], way: Way<number>): Promise<number> {
+    const done = (async () => write(batchCommit(rows), way))();
+    const written = new Written((resolve, reject) => void done.then(resolve, reject));
     this.writes.add(written);
-    try {
-      return await written;
-    } finally {
-      this.writes.delete(written);
-    }
+    done.then(
+      () => this.writes.delete(written),
+      () => (written.failed = true),
+    );
+    return written;
+  }
+}
+
+/** What became of a write. Whoever never asks does not know that it failed: the commit must. */
+class Written extends Promise<number> {
+  failed = false;
+  asked = false;
+
+  static override get [Symbol.species](): PromiseConstructor {
+    return Promise;
+  }
+
+  override then<A = number, B = never>(
+    done?: ((rows: number) => A | PromiseLike<A>) | null,
+    failed?: ((reason: unknown) => B | PromiseLike<B>) | null,
+  ): Promise<A | B> {
+    this.asked = true;
+    return super.then(done, failed);
   }
 }
 

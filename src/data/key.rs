@@ -78,6 +78,22 @@ impl Keys {
         }
     }
 
+    /// The same keys, without the bytes that they may be a small part of: those of a whole commit, say.
+    pub fn by_themselves(&self) -> Self {
+        match self {
+            Self::Variable { offsets, bytes } if bytes.capacity() / 2 > self.memory_bytes() => {
+                let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
+                let own = bytes.as_slice()[first as usize..last as usize].to_vec();
+                let from_zero: Vec<i32> = offsets.iter().map(|offset| offset - first).collect();
+                Self::Variable {
+                    offsets: OffsetBuffer::new(ScalarBuffer::from(from_zero)),
+                    bytes: Buffer::from_vec(own),
+                }
+            }
+            _ => self.clone(),
+        }
+    }
+
     /// Bytes of memory held.
     pub fn memory_bytes(&self) -> usize {
         match self {

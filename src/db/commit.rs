@@ -219,12 +219,15 @@ impl Inner {
     /// sstables (PROTOCOL C1, C5).
     async fn commit_remote(&self, mut group: Vec<Prepared>) -> Result<Vec<Result<Committed>>> {
         let bytes: usize = group.iter().map(Prepared::bytes).sum();
+        // A transaction shares a group only because that fitted inline (see `next_group`): a bound that
+        // another handle lowered meanwhile is for the next.
+        let inline = group.len() > 1 && group.iter().any(|p| p.footprint.is_some());
         let mut written: Option<Vec<Edit>> = None;
         for _ in 0..MAX_QUESTIONS {
             // Before anything is written: a refusal should cost nothing.
             let mut decided = decide(&group, &self.state());
             if decided.open.is_empty() && !decided.all_refused() {
-                if bytes > self.inline_bound() && written.is_none() {
+                if !inline && bytes > self.inline_bound() && written.is_none() {
                     written = Some(self.sstable_edits(&group).await?);
                 }
                 let mut plan = |state: &State| {

@@ -8,7 +8,10 @@ use crate::{
     log::store::Tail,
     state::{State, pending::PendingCommit},
 };
-use std::sync::{Arc, atomic::Ordering};
+use std::sync::{
+    Arc,
+    atomic::{AtomicU64, Ordering},
+};
 
 /// How often a flush writes its sstables anew because other flushes were quicker.
 const REWRITES: usize = 8;
@@ -37,6 +40,22 @@ pub(super) struct Step {
     pub(super) commits: u64,
     pub(super) rows: u64,
     pub(super) bytes: u64,
+}
+
+/// Counts what runs, until it ends or its call is dropped.
+struct Running<'a>(&'a AtomicU64);
+
+impl<'a> Running<'a> {
+    fn new(count: &'a AtomicU64) -> Self {
+        count.fetch_add(1, Ordering::AcqRel);
+        Self(count)
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
 }
 
 impl Inner {
@@ -97,9 +116,9 @@ impl Inner {
     pub(super) async fn flush_step(&self, limit: Limit) -> Result<Option<Step>> {
         let _one = self.alone(&self.maintenance).await;
         self.check_not_ended()?;
-        self.counts.flushing.fetch_add(1, Ordering::AcqRel);
+        let running = Running::new(&self.counts.flushing);
         let outcome = self.heard(self.write_and_publish(limit).await);
-        self.counts.flushing.fetch_sub(1, Ordering::AcqRel);
+        drop(running);
         self.counts.upload(&outcome, self.runtime.now_micros());
         let step = outcome?;
         if self.claim_checkpoint() || self.dead_wal_is_large().await {

@@ -300,16 +300,18 @@ impl Inner {
     }
 
     async fn close(self: &Arc<Self>) -> Result<()> {
-        let first = !self.closed.swap(true, Ordering::AcqRel);
+        self.closed.store(true, Ordering::Release);
         self.watch.wake();
         self.drain_queue().await;
         let _maintenance = self.alone(&self.maintenance).await;
         self.ended.store(true, Ordering::Release);
+        // Not the first, but whoever still finds the lock: a close before may have been given up.
+        let held = (self.lock.lock().unwrap_or_else(PoisonError::into_inner)).is_some();
         let synced = match &self.wal {
-            Some(wal) if first => wal.lock().await.close().await,
+            Some(wal) if held => wal.lock().await.close().await,
             _ => Ok(()),
         };
-        if first {
+        if held {
             self.keep_at_close().await;
         }
         let lock = self

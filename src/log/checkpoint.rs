@@ -141,6 +141,10 @@ pub fn decode_checkpoint(object: &str, bytes: &Bytes) -> Result<Version> {
         settings: input.option(decode_settings)?,
     };
     input.end()?;
+    let stamps = version.inline.iter().map(|rows| rows.ts);
+    if !version.head.is_possible() || stamps.max() > Some(version.head.ts) {
+        return Err(input.corrupt("its numbers and timestamps are none that a log comes to"));
+    }
     Ok(version)
 }
 

@@ -32,6 +32,13 @@ pub struct Head {
     pub digest: Digest,
 }
 
+impl Head {
+    /// Whether a log can have come here: numbers beyond are not counted on from.
+    pub(super) fn is_possible(&self) -> bool {
+        self.seq <= u64::MAX >> 1 && (0..=i64::MAX >> 1).contains(&self.ts)
+    }
+}
+
 /// A table in the catalog.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TableEntry {
@@ -266,6 +273,12 @@ impl Version {
             ts: record.ts,
             digest,
         };
+        if !next.head.is_possible() {
+            return Err(corrupt(format!(
+                "its number {} and timestamp {} are none that a log comes to",
+                record.seq, record.ts
+            )));
+        }
         for edit in &record.edits {
             next.apply_edit(record, edit).map_err(corrupt)?;
         }
@@ -321,12 +334,11 @@ impl Version {
                 name,
                 schema,
             } => {
-                if *table != self.next_table || self.table(name).is_some() {
-                    return Err(format!(
-                        "table {name:?} with number {table} cannot be created"
-                    ));
-                }
-                self.next_table += 1;
+                let after = (self.next_table.checked_add(1))
+                    .filter(|_| *table == self.next_table && self.table(name).is_none());
+                self.next_table = after.ok_or_else(|| {
+                    format!("table {name:?} with number {table} cannot be created")
+                })?;
                 let entry = TableEntry::new(name.clone(), schema.clone());
                 self.tables.insert(*table, entry);
             }

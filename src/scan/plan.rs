@@ -37,7 +37,7 @@ pub struct ScanRequest {
 }
 
 /// Sources that must be read together.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Group {
     /// One file that nothing overlaps and whose keys have one version each.
     File(LiveFile),

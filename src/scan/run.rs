@@ -192,10 +192,12 @@ impl ScanRun {
     async fn next_merged(&mut self, wanted: usize) -> Result<Option<RecordBatch>> {
         loop {
             if self.current.is_none() {
-                match self.groups.pop_front() {
-                    None => return Ok(None),
-                    Some(group) => self.current = Some(self.start(group).await?),
-                }
+                // It leaves the queue once it is open: until then the call may fail, or be dropped.
+                let Some(group) = self.groups.front().cloned() else {
+                    return Ok(None);
+                };
+                self.current = Some(self.start(group).await?);
+                self.groups.pop_front();
             }
             let batch = match &mut self.current {
                 Some(Current::Direct(scan)) => scan.next().await?.map(live_rows).transpose()?,

@@ -88,9 +88,13 @@ impl Recent {
             next.forget();
             return next;
         }
+        let own = |(table, touched)| match touched {
+            Touched::Keys(keys) => (table, Touched::Keys(keys.by_themselves())),
+            file => (table, file),
+        };
         let change = Change {
             tick: next.tick,
-            tables,
+            tables: tables.into_iter().map(own).collect(),
         };
         let changes = Arc::make_mut(&mut next.changes);
         next.bytes += bytes_of(&change);

@@ -200,6 +200,21 @@ test("a signal ends the waiting, and a commit under way completes", async (t) =>
   assert.ok(count >= 9 && count <= 10, String(count));
 });
 
+test("a signal ends the waiting for a source that is silent", async (t) => {
+  const { table } = await opened(t);
+  const reason = new Error("enough");
+  const silent = async function* () {
+    yield ipc(0, 3);
+    await new Promise(() => undefined);
+  };
+  for (const source of [silent(), new ReadableStream({ start: (to) => to.enqueue(ipc(0, 3)) })]) {
+    const controller = new AbortController();
+    const onProgress = () => setTimeout(() => controller.abort(reason));
+    await assert.rejects(table.ingest(source, { signal: controller.signal, onProgress }), reason);
+  }
+  assert.equal(await table.scan().count(), 3);
+});
+
 test("a signal ends a scan", async (t) => {
   const { table } = await opened(t);
   await table.ingest(ipc(0, 1000));

@@ -158,6 +158,13 @@ test("a feed waits for news, by polling for that of others, until it is ended", 
   await assert.rejects(aborted, (reason) => reason === "enough");
   assert.throws(() => ours.db.changes({ signal: controller.signal }));
 
+  // Ended while it waits for news, which may never come.
+  for (const feed of [ours.db.changes()[Symbol.asyncIterator](), ours.db.changes().rows()]) {
+    const next = feed.next();
+    await feed.return();
+    assert.equal((await next).done, true);
+  }
+
   const bad = async (options) => ours.db.changes(options).rows().next();
   await assert.rejects(bad({ since: "5" }), ofKind("Invalid", /cursor/));
   await assert.rejects(bad({ since: 5 }), ofKind("Invalid", /since.*cursor/));

@@ -338,6 +338,25 @@ test("a write that was not awaited and fails fails the commit", async (t) => {
   assert.deepEqual(await pairs(a), [[1, 1], [2, 2], [3, 3], [9, 3]]); // prettier-ignore
 });
 
+test("a write that nobody asked about and that failed long ago fails the commit, too", async (t) => {
+  const [{ db, a }] = await handles(t);
+  for (const asked of [false, true]) {
+    const tx = await db.begin();
+    const forgotten = tx.table("a").ingest([{ id: 1n, oops: 1 }]);
+    // Else the runtime ends this process; a browser only writes a line.
+    Promise.prototype.then.call(forgotten, undefined, () => undefined);
+    await tx.table("a").ingest(rows([2, 2]));
+    await new Promise((resolve) => setTimeout(resolve, 5));
+    if (asked) {
+      await assert.rejects(forgotten, ofKind("Invalid", /oops/));
+      await tx.commit();
+    } else {
+      await assert.rejects(tx.commit(), ofKind("Invalid", /oops/));
+    }
+    assert.deepEqual(await pairs(a), asked ? [[2, 2]] : []);
+  }
+});
+
 test("commits happen in call order, those of transactions too", async (t) => {
   const [{ db, a }] = await handles(t);
   const tx = await db.begin();

@@ -2,10 +2,10 @@
 //! by one piece of a row group, the requests it lies in and one request ahead; in reverse, versions
 //! of one key come in one batch.
 
-use super::SstableReader;
+use super::{SstableReader, is_missing};
 use crate::{
     data::{key::KeyRange, predicate::BoundPredicate, rows::Rows},
-    error::Result,
+    error::{Error, ErrorKind, Result},
     sstable::{columns::Projection, fetch::Fetcher, index::GroupRows, prune},
 };
 use arrow_array::RecordBatch;
@@ -41,6 +41,8 @@ pub struct SstableScan {
     reader: SstableReader,
     request: ScanRequest,
     running: Option<Running>,
+    /// The damage it met: whoever asks again must not get what lies behind it.
+    damage: Option<Error>,
 }
 
 struct Running {
@@ -69,11 +71,24 @@ impl SstableScan {
             reader,
             request,
             running: None,
+            damage: None,
         }
     }
 
     /// The next batch, never empty; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<Rows>> {
+        if let Some(damage) = &self.damage {
+            return Err(damage.duplicate());
+        }
+        let next = self.read().await;
+        if let Err(error) = &next {
+            let damaged = error.kind() == ErrorKind::Corrupt && !is_missing(error);
+            self.damage = damaged.then(|| error.duplicate());
+        }
+        next
+    }
+
+    async fn read(&mut self) -> Result<Option<Rows>> {
         if self.running.is_none() {
             self.running = Some(self.plan()?);
         }
