@@ -9,6 +9,7 @@ mod devices;
 mod doubt;
 mod kept;
 mod open;
+mod order;
 #[path = "../support/mod.rs"]
 mod support;
 mod upload;
