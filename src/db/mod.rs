@@ -300,18 +300,17 @@ impl Inner {
     }
 
     async fn close(self: &Arc<Self>) -> Result<()> {
-        let first = !self.closed.swap(true, Ordering::AcqRel);
+        self.closed.store(true, Ordering::Release);
         self.watch.wake();
         self.drain_queue().await;
         let _maintenance = self.alone(&self.maintenance).await;
         self.ended.store(true, Ordering::Release);
+        // An earlier call may have been dropped at any await: each does what is not done yet.
         let synced = match &self.wal {
-            Some(wal) if first => wal.lock().await.close().await,
-            _ => Ok(()),
+            Some(wal) => wal.lock().await.close().await,
+            None => Ok(()),
         };
-        if first {
-            self.keep_at_close().await;
-        }
+        self.keep_at_close().await;
         let lock = self
             .lock
             .lock()

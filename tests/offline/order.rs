@@ -3,17 +3,28 @@
 use super::{
     settle,
     support::{
-        devices::{World, copy, ingest, model},
+        crash::CrashStorage,
+        devices::{Device, World, copy, ingest, model},
         engine,
+        stage::poll,
     },
 };
-use lakeshore::Options;
+use lakeshore::{Db, Env, Options, SyncPolicy, env::Storage};
+use std::sync::Arc;
 
 /// Every commit has a segment of its own.
 fn segments() -> Options {
     Options {
         wal_segment_bytes: 3000,
         ..Options::default()
+    }
+}
+
+/// The same device with its WAL on another store.
+fn env_on(device: &Device, wal: Arc<dyn Storage>) -> Env {
+    Env {
+        wal: Some(wal),
+        ..device.env()
     }
 }
 
@@ -38,4 +49,42 @@ async fn a_checkpoint_offline_frees_no_row_that_the_kept_version_lacks() {
     db.close().await.unwrap();
     let (_, table) = next.open_with(segments()).await;
     assert_eq!(engine::content(&table).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_close_that_was_broken_off_is_made_good_by_the_next() {
+    for seed in 0..16 {
+        let mut world = World::new();
+        let device = world.device();
+        let wal = CrashStorage::new(seed).at("wal");
+        let options = Options {
+            sync: SyncPolicy::Never,
+            ..Options::default()
+        };
+        let db = Db::open(env_on(&device, wal.clone()), options)
+            .await
+            .unwrap();
+        let table = engine::table(&db, "t").await;
+        ingest(&table, 0, 5, 1).await;
+        device.stage.gate.close("data/");
+        let flush = tokio::spawn({
+            let db = db.clone();
+            async move { db.flush().await }
+        });
+        settle().await;
+        let mut close = Box::pin(db.close());
+        for _ in 0..10 {
+            assert!(poll(&mut close).is_pending());
+            settle().await;
+        }
+        drop(close);
+        flush.abort();
+        let _ = flush.await;
+        db.close().await.unwrap();
+        device.stage.gate.open();
+        let next = Db::open(env_on(&device, wal.crash(seed)), Options::default());
+        let table = next.await.unwrap().table("t").unwrap();
+        let content = engine::content(&table).await.unwrap();
+        assert_eq!(content, model(&[(0, 5, 1)]), "{seed}");
+    }
 }
