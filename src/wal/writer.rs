@@ -237,14 +237,14 @@ impl WalWriter {
             .sum()
     }
 
-    /// Syncs what was appended and releases the segment; later calls fail with `Closed`. Closing
-    /// again is no error.
+    /// Syncs what was appended, and what replay found, and releases the segment; later calls fail with
+    /// `Closed`. Closing again is no error.
     pub async fn close(&mut self) -> Result<()> {
         if self.state == State::Closed {
             return Ok(());
         }
         let synced = match self.state {
-            State::Open => self.sync_active("earlier commits are written").await,
+            State::Open => self.sync().await,
             _ if self.active.as_ref().is_some_and(Active::dirty) => Err(self.poisoned()),
             _ => Ok(()),
         };

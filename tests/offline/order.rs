@@ -88,3 +88,62 @@ async fn a_close_that_was_broken_off_is_made_good_by_the_next() {
         assert_eq!(content, model(&[(0, 5, 1)]), "{seed}");
     }
 }
+
+/// Not synced by the process that made it, nor by the one that found it and closed.
+#[tokio::test]
+async fn a_close_makes_durable_what_its_open_found() {
+    for seed in 0..16 {
+        let mut world = World::new();
+        let device = world.device();
+        let wal = CrashStorage::new(seed).at("wal");
+        let options = || Options {
+            sync: SyncPolicy::Never,
+            ..Options::default()
+        };
+        let db = Db::open(env_on(&device, wal.clone()), options())
+            .await
+            .unwrap();
+        let table = engine::table(&db, "t").await;
+        ingest(&table, 0, 5, 1).await;
+        let killed = wal.kill();
+        let db = Db::open(env_on(&device, killed.clone()), options())
+            .await
+            .unwrap();
+        db.close().await.unwrap();
+        let next = Db::open(env_on(&device, killed.crash(seed)), options());
+        let table = next.await.unwrap().table("t").unwrap();
+        let content = engine::content(&table).await.unwrap();
+        assert_eq!(content, model(&[(0, 5, 1)]), "{seed}");
+    }
+}
+
+/// `SyncPolicy::Never` syncs at a flush: else the version that is kept and the WAL may both lack what it
+/// uploaded.
+#[tokio::test]
+async fn what_was_flushed_is_there_offline_after_a_power_cut() {
+    for seed in 0..16 {
+        let mut world = World::new();
+        let device = world.device();
+        let wal = CrashStorage::new(seed).at("wal");
+        let options = || Options {
+            sync: SyncPolicy::Never,
+            ..Options::default()
+        };
+        let db = Db::open(env_on(&device, wal.clone()), options())
+            .await
+            .unwrap();
+        let table = engine::table(&db, "t").await;
+        settle().await;
+        ingest(&table, 0, 5, 1).await;
+        db.flush().await.unwrap();
+        device.cut(true);
+        let db = Db::open(env_on(&device, wal.crash(seed)), options())
+            .await
+            .unwrap();
+        let table = db.table("t").unwrap();
+        match engine::content(&table).await {
+            Ok(content) => assert_eq!(content, model(&[(0, 5, 1)]), "{seed}"),
+            Err(e) => assert!(e.message().contains("is not on this device"), "{e}"),
+        }
+    }
+}
