@@ -21,7 +21,7 @@ use crate::{
 };
 use bytes::Bytes;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -64,6 +64,12 @@ async fn forget(storage: &dyn Storage, key: &str) -> Result<()> {
         Err(error) if error.kind() == ErrorKind::Unsupported => Ok(()),
         put => put,
     }
+}
+
+/// Whether a change of what is known of uploads must be on disk, or may be lost with all that is known.
+enum Lasting {
+    Needed,
+    Hint,
 }
 
 /// The device's own store, and what is in it.
@@ -157,29 +163,43 @@ impl Device {
         merged_floors(&self.uploads(), version)
     }
 
-    /// Puts what is known of uploads, if it changed.
-    async fn put_uploads(
+    /// Changes what is known of uploads of these `sessions` (all, if not given), and puts it if it is new.
+    /// One change at a time, each made of the one before, or one would undo the other.
+    async fn change_uploads(
         &self,
         version: &Version,
-        next: BTreeMap<SessionId, Upload>,
+        sessions: Option<BTreeSet<SessionId>>,
+        lasting: Lasting,
+        change: impl FnOnce(&mut BTreeMap<SessionId, Upload>),
     ) -> Result<()> {
         let Some(database) = version.database else {
             return Ok(());
         };
         let mut disk = self.disk.lock().await;
+        let mut next = with_floors(self.uploads(), Some(version));
+        if let Some(sessions) = sessions {
+            next.retain(|session, _| sessions.contains(session));
+        }
+        change(&mut next);
         if disk.uploads.as_ref() != Some(&next) {
             disk.uploads = None;
             let sessions = next.clone();
-            let bytes = encode_uploads(&Uploads { database, sessions });
-            if let Err(error) = self.storage.put(UPLOADS_KEY, bytes.into()).await {
+            let bytes = Bytes::from(encode_uploads(&Uploads { database, sessions }));
+            let mut put = self.storage.put(UPLOADS_KEY, bytes.clone()).await;
+            if let Err(error) = put {
                 // A full device must still get rid of its rows. Without the object, all counts as tried.
-                (forget(&*self.storage, UPLOADS_KEY).await).map_err(|_| error)?;
-            } else {
+                (forget(&*self.storage, UPLOADS_KEY).await).map_err(|_| error.duplicate())?;
+                put = match lasting {
+                    Lasting::Needed => Ok(self.storage.put(UPLOADS_KEY, bytes).await?),
+                    Lasting::Hint => Err(error),
+                };
+            }
+            if put.is_ok() {
                 disk.uploads = Some(next.clone());
             }
         }
-        drop(disk);
         *self.uploads.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        drop(disk);
         Ok(())
     }
 
@@ -270,41 +290,51 @@ impl Inner {
             return Err(in_doubt());
         }
         let version = &self.state().version;
-        let mut next = self.known_uploads(device, version).await;
         let now = self.runtime.now_micros().max(version.head.ts);
-        for (session, frame) in floors {
-            let upload = next.entry(*session).or_default();
-            *upload = upload.put(*frame, now);
-        }
-        device.put_uploads(version, next).await
+        let floors = floors.to_vec();
+        let tried = move |known: &mut BTreeMap<SessionId, Upload>| {
+            for (session, frame) in floors {
+                let upload = known.entry(session).or_default();
+                *upload = upload.put(frame, now);
+            }
+        };
+        let sessions = self.wal_sessions().await;
+        (device.change_uploads(version, sessions, Lasting::Hint, tried)).await
     }
 
-    /// The sessions up to these frames are done with, whatever the log says.
-    pub(super) async fn note_done(&self, floors: &[(SessionId, u64)]) -> Result<()> {
+    /// The sessions up to these frames are given up, whatever the log says.
+    pub(super) async fn note_discarded(&self, floors: &[(SessionId, u64)]) -> Result<()> {
+        let Some(device) = &self.device else {
+            return Ok(());
+        };
+        let floors = floors.to_vec();
+        let discarded = move |known: &mut BTreeMap<SessionId, Upload>| {
+            for (session, frame) in floors {
+                let upload = known.entry(session).or_default();
+                *upload = upload.discarded(frame);
+            }
+        };
+        let sessions = self.wal_sessions().await;
+        let version = &self.state().version;
+        // Nothing else says so: it is the user's decision.
+        (device.change_uploads(version, sessions, Lasting::Needed, discarded)).await
+    }
+
+    /// Puts what is known of uploads of these sessions, if it changed.
+    async fn put_uploads(&self, sessions: Option<BTreeSet<SessionId>>) -> Result<()> {
         let Some(device) = &self.device else {
             return Ok(());
         };
         let version = &self.state().version;
-        let mut next = self.known_uploads(device, version).await;
-        for (session, frame) in floors {
-            let upload = next.entry(*session).or_default();
-            upload.done = upload.done.max(*frame);
-        }
-        device.put_uploads(version, next).await
+        (device.change_uploads(version, sessions, Lasting::Hint, |_| {})).await
     }
 
-    /// What is known now, of sessions that the WAL still has.
-    async fn known_uploads(
-        &self,
-        device: &Device,
-        version: &Version,
-    ) -> BTreeMap<SessionId, Upload> {
-        let mut known = with_floors(device.uploads(), Some(version));
-        if let Some(wal) = &self.wal {
-            let sessions = wal.lock().await.sessions();
-            known.retain(|session, _| sessions.contains(session));
+    /// The sessions that the WAL still has.
+    async fn wal_sessions(&self) -> Option<BTreeSet<SessionId>> {
+        match &self.wal {
+            Some(wal) => Some(wal.lock().await.sessions()),
+            None => None,
         }
-        known
     }
 
     /// After a commit or an upload, or when a table is asked for, in the background: keeps the newest
@@ -350,8 +380,7 @@ impl Inner {
         device.put_version(now, proved, version).await?;
         if device.disk.lock().await.uploads.is_none() {
             // From now on its absence means that it was lost, not that nothing was tried.
-            let known = self.known_uploads(device, version).await;
-            device.put_uploads(version, known).await?;
+            self.put_uploads(self.wal_sessions().await).await?;
         }
         Ok(())
     }
@@ -384,12 +413,9 @@ impl Inner {
 
     /// At the end of a close.
     pub(super) async fn keep_at_close(&self) {
-        let Some(device) = &self.device else { return };
         // Both only spare the next open something; the WAL and the log have all that counts.
         let _ = self.keep_version().await;
-        let version = &self.state().version;
-        let known = with_floors(device.uploads(), Some(version));
-        let _ = device.put_uploads(version, known).await;
+        let _ = self.put_uploads(None).await;
     }
 }
 

@@ -176,10 +176,15 @@ impl Replay<'_> {
             }
         }
         // Offline, uploaded rows that the kept version does not have yet are shown from the WAL, so that
-        // acknowledged rows stay (DESIGN promise 14); `connect` lets them go.
+        // acknowledged rows stay (DESIGN promise 14); `connect` lets them go. What was discarded is not shown.
         let shown = match self.horizon {
             Some(_) => floors.clone(),
-            None => state.version.floors(),
+            None => {
+                let known = self.uploads.iter().flatten();
+                let discarded = known.filter(|(_, upload)| upload.is_discarded());
+                let discarded = discarded.map(|(session, upload)| (*session, upload.done));
+                (state.version.floors().into_iter().chain(discarded)).collect()
+            }
         };
         let mut next = state.clone();
         // Why a commit could not be taken, said only if the WAL belongs to this database.

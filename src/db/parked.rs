@@ -105,7 +105,7 @@ impl Db {
         self.inner.check_open()?;
         let commits = self.inner.parked_commits();
         let floors: Vec<_> = commits.iter().map(|c| (c.session, c.last)).collect();
-        self.inner.note_done(&floors).await?;
+        self.inner.note_discarded(&floors).await?;
         self.inner.unpark(&commits);
         Ok(commits.len() as u64)
     }

@@ -8,7 +8,8 @@
 //! `uploads` (`LKDU`): database id (16) · list of (session (16), tried u64, since i64, done u64), by session.
 //! `tried`: the highest frame of the session that was in a record this device put, whatever became of it.
 //! `since` (µs): when the first of the frames above `done` was, by the store's clock (T1).
-//! `done`: frames up to it are in the log, or were discarded; the log may have forgotten (W4).
+//! `done`: frames up to it are in the log, or were discarded; the log may have forgotten (W4). Of a session that
+//! was discarded `since` is the greatest i64.
 
 use super::{
     checkpoint::{decode_checkpoint, encode_checkpoint},
@@ -60,6 +61,20 @@ impl Upload {
             since: i64::MIN,
             done: 0,
         }
+    }
+
+    /// With frames up to this one discarded: no version will ever have them.
+    pub fn discarded(self, frame: u64) -> Self {
+        Self {
+            since: i64::MAX,
+            done: self.done.max(frame),
+            ..self
+        }
+    }
+
+    /// Whether what is done was discarded.
+    pub fn is_discarded(&self) -> bool {
+        self.since == i64::MAX
     }
 
     /// With a record put at `now` that holds frames up to this one. Of several whose fate is not known the

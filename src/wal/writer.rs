@@ -221,11 +221,10 @@ impl WalWriter {
 
     /// The sessions that have segments here, and this writer's own.
     pub fn sessions(&self) -> BTreeSet<SessionId> {
-        let links = self.segments.iter().filter_map(|s| s.link);
-        links
-            .map(|link| link.session)
-            .chain([self.session])
-            .collect()
+        // Also of those whose deletion was tried: while the file is there, replay may read it.
+        let of = |s: &Segment| Some(s.last?.0);
+        let sessions = self.segments.iter().filter_map(of);
+        sessions.chain([self.session]).collect()
     }
 
     /// How many bytes [`truncate`](Self::truncate) would free with these floors.

@@ -18,7 +18,7 @@ use lakeshore::{
 use std::{sync::atomic::Ordering::SeqCst, time::Duration};
 
 /// A record was sent, nothing heard of it, and the log has forgotten the floors of that time.
-async fn forgotten(world: &mut World, landed: bool) -> Device {
+pub(super) async fn forgotten(world: &mut World, landed: bool) -> Device {
     let after = sent(world, landed, 0).await;
     forget(world).await;
     after

@@ -1,15 +1,16 @@
 //! What a device keeps and frees, in which order, whatever broke off in between (PROTOCOL W3, W4).
 
 use super::{
+    doubt::forgotten,
     settle,
     support::{
-        crash::CrashStorage,
+        crash::{CrashStorage, When},
         devices::{Device, World, copy, ingest, model},
         engine,
-        stage::poll,
+        stage::{Stage, poll},
     },
 };
-use lakeshore::{Db, Env, Options, SyncPolicy, env::Storage};
+use lakeshore::{Db, Env, Options, SyncPolicy, env::Storage, platform::memory::Memory};
 use std::sync::Arc;
 
 /// Every commit has a segment of its own.
@@ -26,6 +27,15 @@ fn env_on(device: &Device, wal: Arc<dyn Storage>) -> Env {
         wal: Some(wal),
         ..device.env()
     }
+}
+
+/// What is in `from`, in a store that fails on demand.
+async fn breakable(from: &Memory) -> Arc<CrashStorage> {
+    let to = CrashStorage::new(1).at("wal");
+    for object in from.list("", None).await.unwrap() {
+        to.set(&object.key, &from.get(&object.key).await.unwrap().unwrap());
+    }
+    to
 }
 
 /// The device knew of an upload that the version it kept lacked, and freed its segments offline.
@@ -87,6 +97,118 @@ async fn a_close_that_was_broken_off_is_made_good_by_the_next() {
         let content = engine::content(&table).await.unwrap();
         assert_eq!(content, model(&[(0, 5, 1)]), "{seed}");
     }
+}
+
+#[tokio::test]
+async fn an_upload_beside_a_decision_about_parked_commits_does_not_undo_it() {
+    let mut world = World::new();
+    let device = forgotten(&mut world, true).await;
+    let disk = Stage::over(9, Memory::clone(&device.wal));
+    let env = env_on(&device, disk.env().data);
+    let db = Db::open(env, Options::default()).await.unwrap();
+    let table = engine::table(&db, "t").await;
+    settle().await;
+    ingest(&table, 7, 8, 3).await;
+    disk.gate.close("uploads");
+    let calls = [true, false].map(|discards| {
+        let db = db.clone();
+        tokio::spawn(async move {
+            match discards {
+                true => db.discard_parked().await.map(drop),
+                false => db.flush().await,
+            }
+        })
+    });
+    settle().await;
+    disk.gate.open();
+    for call in calls {
+        call.await.unwrap().unwrap();
+    }
+    // The process dies.
+    let next = world.device_on(copy(&device.wal).await);
+    let (db, table) = next.open().await;
+    assert_eq!(db.stats().parked_commits, 0, "the decision lasts");
+    let expected = model(&[(0, 3, 1), (1, 2, 2), (0, 1, 9), (7, 8, 3)]);
+    assert_eq!(engine::content(&table).await.unwrap(), expected);
+}
+
+/// A segment with commits that were given up could not be deleted, and what was known of them was forgotten
+/// before it was gone: the next process took them for new.
+#[tokio::test]
+async fn what_was_given_up_is_not_uploaded_after_a_deletion_that_failed() {
+    let mut deletions = 0;
+    for n in 0.. {
+        let mut world = World::new();
+        let device = forgotten(&mut world, true).await;
+        let wal = breakable(&device.wal).await;
+        let env = |wal: &Arc<CrashStorage>| env_on(&device, wal.clone());
+        let db = Db::open(env(&wal), Options::default()).await.unwrap();
+        let table = engine::table(&db, "t").await;
+        settle().await;
+        ingest(&table, 7, 8, 3).await;
+        assert_eq!(db.discard_parked().await.unwrap(), 2);
+        db.flush().await.unwrap();
+        let broken = wal.operations() + n;
+        wal.fail_at(broken, When::Before);
+        let _ = db.checkpoint().await;
+        let Some(line) = wal.trace().get(broken as usize).cloned() else {
+            break;
+        };
+        deletions += u32::from(line.contains("delete"));
+        ingest(&table, 8, 9, 3).await;
+        db.flush().await.unwrap();
+        let db = Db::open(env(&wal.kill()), Options::default())
+            .await
+            .unwrap();
+        let stats = db.stats();
+        assert_eq!((stats.parked_commits, stats.backlog_commits), (0, 0), "{n}");
+        let expected = model(&[(0, 3, 1), (1, 2, 2), (0, 1, 9), (7, 9, 3)]);
+        let table = db.table("t").unwrap();
+        assert_eq!(engine::content(&table).await.unwrap(), expected, "{n}");
+    }
+    assert!(deletions > 0, "no operation deleted a segment");
+}
+
+#[tokio::test]
+async fn commits_that_were_given_up_stay_so_or_the_call_fails() {
+    for (n, when) in (0..6).flat_map(|n| [(n, When::Before), (n, When::After)]) {
+        let mut world = World::new();
+        let device = forgotten(&mut world, true).await;
+        let wal = breakable(&device.wal).await;
+        let env = |wal: &Arc<CrashStorage>| env_on(&device, wal.clone());
+        let db = Db::open(env(&wal), Options::default()).await.unwrap();
+        engine::table(&db, "t").await;
+        settle().await;
+        wal.fail_at(wal.operations() + n, when);
+        let left = match db.discard_parked().await {
+            Ok(_) => 0,
+            Err(_) => db.parked().len(),
+        };
+        let next = Db::open(env(&wal.kill()), Options::default())
+            .await
+            .unwrap();
+        let found = next.parked().len();
+        assert!(found <= left, "{n} {when:?}: {found} are parked again");
+        assert!(left == 0 || db.discard_parked().await.is_ok());
+    }
+}
+
+#[tokio::test]
+async fn what_was_given_up_is_not_shown_offline() {
+    let mut world = World::new();
+    let device = forgotten(&mut world, false).await;
+    let (db, table) = device.open().await;
+    assert_eq!(db.discard_parked().await.unwrap(), 2);
+    assert_eq!(engine::get(&table, 1).await.unwrap(), None);
+    db.close().await.unwrap();
+    device.cut(true);
+    let (db, table) = device.open().await;
+    assert!(!db.stats().online);
+    assert_eq!(engine::get(&table, 1).await.unwrap(), None);
+    ingest(&table, 7, 8, 3).await;
+    device.cut(false);
+    db.flush().await.unwrap();
+    assert_eq!(world.content().await, model(&[(0, 1, 9), (7, 8, 3)]));
 }
 
 /// Not synced by the process that made it, nor by the one that found it and closed.
