@@ -20,6 +20,7 @@ use crate::{
     wal::{Commit, SessionId},
 };
 use bytes::Bytes;
+use futures_channel::oneshot;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
@@ -82,6 +83,8 @@ pub(super) struct Device {
     pub(super) parked: Mutex<Vec<Commit>>,
     /// Pending commits of this handle may be in the log already: only a reopen can park them.
     pub(super) doubt: AtomicBool,
+    /// Held for as long as anything may be put.
+    _lock: super::WalLock,
     /// A version is being written in the background.
     keeping: AtomicBool,
     /// Of the version that is kept.
@@ -115,14 +118,27 @@ struct Disk {
     /// When this handle last tried to write one.
     at: Option<Duration>,
     uploads: Option<BTreeMap<SessionId, Upload>>,
+    /// The handle is closed: what is here is the next one's.
+    over: bool,
 }
 
+impl Disk {
+    fn check_not_over(&self) -> Result<()> {
+        match self.over {
+            true => Err(Error::closed()),
+            false => Ok(()),
+        }
+    }
+}
+
+// What puts something takes the device itself: it runs to its end in a task, see `Inner::lasting`.
 impl Device {
     /// `sessions`: those that the WAL had.
     pub(super) fn new(
         storage: Arc<dyn Storage>,
         found: Found,
         sessions: impl Iterator<Item = SessionId>,
+        lock: super::WalLock,
     ) -> Self {
         let catalog = match &found.version {
             Ok(Some(kept)) => Keeps::Catalog(catalog_of(&kept.version)),
@@ -141,10 +157,12 @@ impl Device {
                 kept: version.as_ref().map(|k| k.version.head.seq),
                 at: None,
                 uploads: on_disk,
+                over: false,
             }),
             uploads: Mutex::new(with_floors(uploads, version.as_ref().map(|k| &k.version))),
             parked: Mutex::default(),
             doubt: AtomicBool::new(false),
+            _lock: lock,
             keeping: AtomicBool::new(false),
             catalog: Mutex::new(catalog),
         }
@@ -166,8 +184,8 @@ impl Device {
     /// Changes what is known of uploads of these `sessions` (all, if not given), and puts it if it is new.
     /// One change at a time, each made of the one before, or one would undo the other.
     async fn change_uploads(
-        &self,
-        version: &Version,
+        self: Arc<Self>,
+        version: Arc<Version>,
         sessions: Option<BTreeSet<SessionId>>,
         lasting: Lasting,
         change: impl FnOnce(&mut BTreeMap<SessionId, Upload>),
@@ -176,7 +194,8 @@ impl Device {
             return Ok(());
         };
         let mut disk = self.disk.lock().await;
-        let mut next = with_floors(self.uploads(), Some(version));
+        disk.check_not_over()?;
+        let mut next = with_floors(self.uploads(), Some(&version));
         if let Some(sessions) = sessions {
             next.retain(|session, _| sessions.contains(session));
         }
@@ -204,17 +223,23 @@ impl Device {
     }
 
     /// Puts a version, if a newer one than is kept.
-    async fn put_version(&self, now: Duration, proved: i64, version: &Version) -> Result<()> {
+    async fn put_version(
+        self: Arc<Self>,
+        now: Duration,
+        proved: i64,
+        version: Arc<Version>,
+    ) -> Result<()> {
         let seq = version.head.seq;
         let mut disk = self.disk.lock().await;
+        disk.check_not_over()?;
         if version.database.is_none() || disk.kept.is_some_and(|kept| kept >= seq) {
             return Ok(());
         }
         disk.at = Some(now);
-        let bytes = encode_kept(proved, version);
+        let bytes = encode_kept(proved, &version);
         // Should it fail, or this call vanish, it may have happened all the same; and until it is done,
         // frames of its schema must wait for it. With the catalog that is kept already none of it matters.
-        let same = Keeps::Catalog(catalog_of(version));
+        let same = Keeps::Catalog(catalog_of(&version));
         if *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) != same {
             self.keeps(Keeps::Unknown);
         }
@@ -234,8 +259,9 @@ impl Device {
         *keeps != Keeps::Nothing && *keeps != Keeps::Catalog(catalog_of(version))
     }
 
-    async fn forget_version(&self) -> Result<()> {
+    async fn forget_version(self: Arc<Self>) -> Result<()> {
         let mut disk = self.disk.lock().await;
+        disk.check_not_over()?;
         forget(&*self.storage, VERSION_KEY).await?;
         disk.kept = None;
         self.keeps(Keeps::Nothing);
@@ -289,7 +315,7 @@ impl Inner {
         if device.doubt.load(Ordering::Acquire) {
             return Err(in_doubt());
         }
-        let version = &self.state().version;
+        let version = self.state().version.clone();
         let now = self.runtime.now_micros().max(version.head.ts);
         let floors = floors.to_vec();
         let tried = move |known: &mut BTreeMap<SessionId, Upload>| {
@@ -298,8 +324,9 @@ impl Inner {
                 *upload = upload.put(frame, now);
             }
         };
-        let sessions = self.wal_sessions().await;
-        (device.change_uploads(version, sessions, Lasting::Hint, tried)).await
+        let (device, sessions) = (device.clone(), self.wal_sessions().await);
+        self.lasting(device.change_uploads(version, sessions, Lasting::Hint, tried))
+            .await
     }
 
     /// The sessions up to these frames are given up, whatever the log says.
@@ -314,10 +341,11 @@ impl Inner {
                 *upload = upload.discarded(frame);
             }
         };
-        let sessions = self.wal_sessions().await;
-        let version = &self.state().version;
+        let (device, sessions) = (device.clone(), self.wal_sessions().await);
+        let version = self.state().version.clone();
         // Nothing else says so: it is the user's decision.
-        (device.change_uploads(version, sessions, Lasting::Needed, discarded)).await
+        self.lasting(device.change_uploads(version, sessions, Lasting::Needed, discarded))
+            .await
     }
 
     /// Puts what is known of uploads of these sessions, if it changed.
@@ -325,8 +353,24 @@ impl Inner {
         let Some(device) = &self.device else {
             return Ok(());
         };
-        let version = &self.state().version;
-        (device.change_uploads(version, sessions, Lasting::Hint, |_| {})).await
+        let (device, version) = (device.clone(), self.state().version.clone());
+        self.lasting(device.change_uploads(version, sessions, Lasting::Hint, |_| {}))
+            .await
+    }
+
+    /// Runs `puts` in a task of its own. A put may happen though its caller is gone, and were the next one
+    /// not to wait for it, it could come after that.
+    async fn lasting(&self, puts: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.runtime.spawn(Box::pin(async move {
+            let _ = sender.send(puts.await);
+        }));
+        receiver.await.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::Unavailable,
+                "the runtime is shutting down",
+            ))
+        })
     }
 
     /// The sessions that the WAL still has.
@@ -377,7 +421,8 @@ impl Inner {
         let proved = at.offline.unwrap_or(at.proof.wall);
         let now = self.runtime.monotonic();
         let version = &at.state.version;
-        device.put_version(now, proved, version).await?;
+        self.lasting(device.clone().put_version(now, proved, version.clone()))
+            .await?;
         if device.disk.lock().await.uploads.is_none() {
             // From now on its absence means that it was lost, not that nothing was tried.
             self.put_uploads(self.wal_sessions().await).await?;
@@ -401,7 +446,7 @@ impl Inner {
         }
         let kept = self.keep_version().await;
         if kept.is_err() {
-            device.forget_version().await?;
+            self.lasting(device.clone().forget_version()).await?;
         }
         wal.lock().await.truncate(&floors).await?;
         if kept.is_err() {
@@ -413,9 +458,11 @@ impl Inner {
 
     /// At the end of a close.
     pub(super) async fn keep_at_close(&self) {
+        let Some(device) = &self.device else { return };
         // Both only spare the next open something; the WAL and the log have all that counts.
         let _ = self.keep_version().await;
         let _ = self.put_uploads(None).await;
+        device.disk.lock().await.over = true;
     }
 }
 

@@ -119,7 +119,7 @@ impl Inner {
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone()
         };
-        self.device.as_ref().map(of).unwrap_or_default()
+        self.device.as_deref().map(of).unwrap_or_default()
     }
 
     fn unpark(&self, gone: &[Commit]) {

@@ -8,6 +8,7 @@ mod crash;
 mod devices;
 mod doubt;
 mod kept;
+mod lasting;
 mod open;
 mod order;
 #[path = "../support/mod.rs"]

@@ -7,11 +7,12 @@ use super::{
         crash::{CrashStorage, When},
         devices::{Device, World, copy, ingest, model},
         engine,
+        late::Late,
         stage::{Stage, poll},
     },
 };
 use lakeshore::{Db, Env, Options, SyncPolicy, env::Storage, platform::memory::Memory};
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::SeqCst};
 
 /// Every commit has a segment of its own.
 fn segments() -> Options {
@@ -191,6 +192,42 @@ async fn commits_that_were_given_up_stay_so_or_the_call_fails() {
         assert!(found <= left, "{n} {when:?}: {found} are parked again");
         assert!(left == 0 || db.discard_parked().await.is_ok());
     }
+}
+
+/// A version that was to be kept in the background, after a close whose own was not, replaced the one of the
+/// next handle, which had freed segments by it.
+#[tokio::test]
+async fn nothing_is_kept_after_a_close() {
+    let mut late = 0;
+    for seed in 0..24 {
+        let mut world = World::new();
+        let (device, disk) = (world.device(), Stage::new(9));
+        let env = |stage: &Arc<Stage>| Env {
+            runtime: Late::new(seed, 40),
+            ..env_on(&device, stage.env().data)
+        };
+        let db = Db::open(env(&disk), segments()).await.unwrap();
+        let table = engine::table(&db, "t").await;
+        ingest(&table, 0, 50, 1).await;
+        disk.cut.store(true, SeqCst);
+        late += u32::from(disk.memory.get("version").await.unwrap().is_none());
+        db.close().await.unwrap();
+        disk.cut.store(false, SeqCst);
+        disk.gate.close("version");
+        settle().await;
+        let next = Stage::over(9, disk.memory.clone());
+        let db = Db::open(env(&next), segments()).await.unwrap();
+        let table = db.table("t").unwrap();
+        ingest(&table, 100, 150, 1).await;
+        db.flush().await.unwrap();
+        db.checkpoint().await.unwrap();
+        let kept = next.memory.get("version").await.unwrap();
+        disk.gate.open();
+        settle().await;
+        let found = next.memory.get("version").await.unwrap();
+        assert!(found == kept, "{seed}");
+    }
+    assert!(late > 0, "every version was kept before the close");
 }
 
 #[tokio::test]
