@@ -306,3 +306,33 @@ async fn what_was_flushed_is_there_offline_after_a_power_cut() {
         }
     }
 }
+
+/// The segment of what was given up is gone, the one that follows it is not and names it: what was known of its
+/// session was forgotten with it, and it counted as lost.
+#[tokio::test]
+async fn a_segment_of_what_was_given_up_is_not_missed() {
+    let mut world = World::new();
+    let device = forgotten(&mut world, true).await;
+    let (db, table) = device.open().await;
+    settle().await;
+    ingest(&table, 7, 8, 3).await;
+    assert_eq!(db.discard_parked().await.unwrap(), 2);
+    db.flush().await.unwrap();
+    ingest(&table, 8, 9, 3).await;
+    db.checkpoint().await.unwrap();
+    let expected = model(&[(0, 3, 1), (1, 2, 2), (0, 1, 9), (7, 10, 3)]);
+    ingest(&table, 9, 10, 3).await;
+    db.flush().await.unwrap();
+    // The process dies, and the next one, too.
+    let mut wal = device.wal.clone();
+    for process in 0..2 {
+        let next = world.device_on(copy(&wal).await);
+        wal = next.wal.clone();
+        let db = Db::open(next.env(), Options::default()).await;
+        let db = db.unwrap_or_else(|e| panic!("{process}: {e}"));
+        let table = engine::table(&db, "t").await;
+        assert_eq!(engine::content(&table).await.unwrap(), expected);
+        ingest(&table, 9, 10, 3).await;
+        db.flush().await.unwrap();
+    }
+}
