@@ -67,12 +67,6 @@ async fn forget(storage: &dyn Storage, key: &str) -> Result<()> {
     }
 }
 
-/// Whether a change of what is known of uploads must be on disk, or may be lost with all that is known.
-enum Lasting {
-    Needed,
-    Hint,
-}
-
 /// The device's own store, and what is in it.
 pub(super) struct Device {
     storage: Arc<dyn Storage>,
@@ -187,7 +181,6 @@ impl Device {
         self: Arc<Self>,
         version: Arc<Version>,
         sessions: Option<BTreeSet<SessionId>>,
-        lasting: Lasting,
         change: impl FnOnce(&mut BTreeMap<SessionId, Upload>),
     ) -> Result<()> {
         let Some(database) = version.database else {
@@ -208,9 +201,10 @@ impl Device {
             if let Err(error) = put {
                 // A full device must still get rid of its rows. Without the object, all counts as tried.
                 (forget(&*self.storage, UPLOADS_KEY).await).map_err(|_| error.duplicate())?;
-                put = match lasting {
-                    Lasting::Needed => Ok(self.storage.put(UPLOADS_KEY, bytes).await?),
-                    Lasting::Hint => Err(error),
+                // But not what was discarded: that is the user's decision, and nothing else says so.
+                put = match next.values().any(Upload::is_discarded) {
+                    true => Ok(self.storage.put(UPLOADS_KEY, bytes).await?),
+                    false => Err(error),
                 };
             }
             if put.is_ok() {
@@ -325,7 +319,7 @@ impl Inner {
             }
         };
         let (device, sessions) = (device.clone(), self.wal_sessions().await);
-        self.lasting(device.change_uploads(version, sessions, Lasting::Hint, tried))
+        self.lasting(device.change_uploads(version, sessions, tried))
             .await
     }
 
@@ -343,8 +337,7 @@ impl Inner {
         };
         let (device, sessions) = (device.clone(), self.wal_sessions().await);
         let version = self.state().version.clone();
-        // Nothing else says so: it is the user's decision.
-        self.lasting(device.change_uploads(version, sessions, Lasting::Needed, discarded))
+        self.lasting(device.change_uploads(version, sessions, discarded))
             .await
     }
 
@@ -354,7 +347,7 @@ impl Inner {
             return Ok(());
         };
         let (device, version) = (device.clone(), self.state().version.clone());
-        self.lasting(device.change_uploads(version, sessions, Lasting::Hint, |_| {}))
+        self.lasting(device.change_uploads(version, sessions, |_| {}))
             .await
     }
 

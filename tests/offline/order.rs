@@ -336,3 +336,28 @@ async fn a_segment_of_what_was_given_up_is_not_missed() {
         db.flush().await.unwrap();
     }
 }
+
+/// Without room for what is known of uploads all of it was given up, the user's decision, too.
+#[tokio::test]
+async fn an_upload_that_cannot_note_itself_keeps_what_the_user_decided() {
+    for n in 0..6 {
+        let mut world = World::new();
+        let device = forgotten(&mut world, true).await;
+        let wal = breakable(&device.wal).await;
+        let env = |wal: &Arc<CrashStorage>| env_on(&device, wal.clone());
+        let db = Db::open(env(&wal), Options::default()).await.unwrap();
+        let table = engine::table(&db, "t").await;
+        settle().await;
+        assert_eq!(db.discard_parked().await.unwrap(), 2);
+        ingest(&table, 7, 8, 3).await;
+        wal.fail_at(wal.operations() + n, When::Before);
+        let _ = db.flush().await;
+        let db = Db::open(env(&wal.kill()), Options::default())
+            .await
+            .unwrap();
+        assert_eq!(db.stats().parked_commits, 0, "{n}");
+        let expected = model(&[(0, 3, 1), (1, 2, 2), (0, 1, 9), (7, 8, 3)]);
+        let table = db.table("t").unwrap();
+        assert_eq!(engine::content(&table).await.unwrap(), expected, "{n}");
+    }
+}
