@@ -228,6 +228,7 @@ fn uploads() -> Uploads {
         tried: 7,
         since: 1_764_000_000_000_009,
         done: 5,
+        discarded: 4,
     };
     let sessions = [([1; 16], known), ([2; 16], Upload::unknown())];
     Uploads {

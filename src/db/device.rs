@@ -20,8 +20,9 @@ use crate::{
     wal::{Commit, SessionId},
 };
 use bytes::Bytes;
+use futures_channel::oneshot;
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -76,6 +77,8 @@ pub(super) struct Device {
     pub(super) parked: Mutex<Vec<Commit>>,
     /// Pending commits of this handle may be in the log already: only a reopen can park them.
     pub(super) doubt: AtomicBool,
+    /// Held for as long as anything may be put.
+    _lock: super::WalLock,
     /// A version is being written in the background.
     keeping: AtomicBool,
     /// Of the version that is kept.
@@ -109,14 +112,27 @@ struct Disk {
     /// When this handle last tried to write one.
     at: Option<Duration>,
     uploads: Option<BTreeMap<SessionId, Upload>>,
+    /// The handle is closed: what is here is the next one's.
+    over: bool,
 }
 
+impl Disk {
+    fn check_not_over(&self) -> Result<()> {
+        match self.over {
+            true => Err(Error::closed()),
+            false => Ok(()),
+        }
+    }
+}
+
+// What puts something takes the device itself: it runs to its end in a task, see `Inner::lasting`.
 impl Device {
     /// `sessions`: those that the WAL had.
     pub(super) fn new(
         storage: Arc<dyn Storage>,
         found: Found,
         sessions: impl Iterator<Item = SessionId>,
+        lock: super::WalLock,
     ) -> Self {
         let catalog = match &found.version {
             Ok(Some(kept)) => Keeps::Catalog(catalog_of(&kept.version)),
@@ -135,10 +151,12 @@ impl Device {
                 kept: version.as_ref().map(|k| k.version.head.seq),
                 at: None,
                 uploads: on_disk,
+                over: false,
             }),
             uploads: Mutex::new(with_floors(uploads, version.as_ref().map(|k| &k.version))),
             parked: Mutex::default(),
             doubt: AtomicBool::new(false),
+            _lock: lock,
             keeping: AtomicBool::new(false),
             catalog: Mutex::new(catalog),
         }
@@ -157,44 +175,65 @@ impl Device {
         merged_floors(&self.uploads(), version)
     }
 
-    /// Puts what is known of uploads, if it changed.
-    async fn put_uploads(
-        &self,
-        version: &Version,
-        next: BTreeMap<SessionId, Upload>,
+    /// Changes what is known of uploads of these `sessions` (all, if not given), and puts it if it is new.
+    /// One change at a time, each made of the one before, or one would undo the other.
+    async fn change_uploads(
+        self: Arc<Self>,
+        version: Arc<Version>,
+        sessions: Option<BTreeSet<SessionId>>,
+        change: impl FnOnce(&mut BTreeMap<SessionId, Upload>),
     ) -> Result<()> {
         let Some(database) = version.database else {
             return Ok(());
         };
         let mut disk = self.disk.lock().await;
+        disk.check_not_over()?;
+        let mut next = with_floors(self.uploads(), Some(&version));
+        if let Some(sessions) = sessions {
+            next.retain(|session, _| sessions.contains(session));
+        }
+        change(&mut next);
         if disk.uploads.as_ref() != Some(&next) {
             disk.uploads = None;
             let sessions = next.clone();
-            let bytes = encode_uploads(&Uploads { database, sessions });
-            if let Err(error) = self.storage.put(UPLOADS_KEY, bytes.into()).await {
+            let bytes = Bytes::from(encode_uploads(&Uploads { database, sessions }));
+            let mut put = self.storage.put(UPLOADS_KEY, bytes.clone()).await;
+            if let Err(error) = put {
                 // A full device must still get rid of its rows. Without the object, all counts as tried.
-                (forget(&*self.storage, UPLOADS_KEY).await).map_err(|_| error)?;
-            } else {
+                (forget(&*self.storage, UPLOADS_KEY).await).map_err(|_| error.duplicate())?;
+                // But not what was discarded: that is the user's decision, and nothing else says so.
+                put = match next.values().any(|upload| upload.discarded > 0) {
+                    true => Ok(self.storage.put(UPLOADS_KEY, bytes).await?),
+                    false => Err(error),
+                };
+            }
+            if put.is_ok() {
                 disk.uploads = Some(next.clone());
             }
         }
-        drop(disk);
         *self.uploads.lock().unwrap_or_else(PoisonError::into_inner) = next;
+        drop(disk);
         Ok(())
     }
 
     /// Puts a version, if a newer one than is kept.
-    async fn put_version(&self, now: Duration, proved: i64, version: &Version) -> Result<()> {
+    async fn put_version(
+        self: Arc<Self>,
+        now: Duration,
+        proved: i64,
+        version: Arc<Version>,
+    ) -> Result<()> {
         let seq = version.head.seq;
         let mut disk = self.disk.lock().await;
+        disk.check_not_over()?;
         if version.database.is_none() || disk.kept.is_some_and(|kept| kept >= seq) {
             return Ok(());
         }
         disk.at = Some(now);
-        let bytes = encode_kept(proved, version);
+        let bytes = encode_kept(proved, &version);
         // Should it fail, or this call vanish, it may have happened all the same; and until it is done,
         // frames of its schema must wait for it. With the catalog that is kept already none of it matters.
-        let same = Keeps::Catalog(catalog_of(version));
+        let same = Keeps::Catalog(catalog_of(&version));
         if *self.catalog.lock().unwrap_or_else(PoisonError::into_inner) != same {
             self.keeps(Keeps::Unknown);
         }
@@ -214,8 +253,9 @@ impl Device {
         *keeps != Keeps::Nothing && *keeps != Keeps::Catalog(catalog_of(version))
     }
 
-    async fn forget_version(&self) -> Result<()> {
+    async fn forget_version(self: Arc<Self>) -> Result<()> {
         let mut disk = self.disk.lock().await;
+        disk.check_not_over()?;
         forget(&*self.storage, VERSION_KEY).await?;
         disk.kept = None;
         self.keeps(Keeps::Nothing);
@@ -269,42 +309,69 @@ impl Inner {
         if device.doubt.load(Ordering::Acquire) {
             return Err(in_doubt());
         }
-        let version = &self.state().version;
-        let mut next = self.known_uploads(device, version).await;
+        let version = self.state().version.clone();
         let now = self.runtime.now_micros().max(version.head.ts);
-        for (session, frame) in floors {
-            let upload = next.entry(*session).or_default();
-            *upload = upload.put(*frame, now);
-        }
-        device.put_uploads(version, next).await
+        let floors = floors.to_vec();
+        let tried = move |known: &mut BTreeMap<SessionId, Upload>| {
+            for (session, frame) in floors {
+                let upload = known.entry(session).or_default();
+                *upload = upload.put(frame, now);
+            }
+        };
+        let (device, sessions) = (device.clone(), self.wal_sessions().await);
+        self.lasting(device.change_uploads(version, sessions, tried))
+            .await
     }
 
-    /// The sessions up to these frames are done with, whatever the log says.
-    pub(super) async fn note_done(&self, floors: &[(SessionId, u64)]) -> Result<()> {
+    /// The sessions up to these frames are given up, whatever the log says.
+    pub(super) async fn note_discarded(&self, floors: &[(SessionId, u64)]) -> Result<()> {
         let Some(device) = &self.device else {
             return Ok(());
         };
-        let version = &self.state().version;
-        let mut next = self.known_uploads(device, version).await;
-        for (session, frame) in floors {
-            let upload = next.entry(*session).or_default();
-            upload.done = upload.done.max(*frame);
-        }
-        device.put_uploads(version, next).await
+        let floors = floors.to_vec();
+        let discarded = move |known: &mut BTreeMap<SessionId, Upload>| {
+            for (session, frame) in floors {
+                let upload = known.entry(session).or_default();
+                *upload = upload.without(frame);
+            }
+        };
+        let (device, sessions) = (device.clone(), self.wal_sessions().await);
+        let version = self.state().version.clone();
+        self.lasting(device.change_uploads(version, sessions, discarded))
+            .await
     }
 
-    /// What is known now, of sessions that the WAL still has.
-    async fn known_uploads(
-        &self,
-        device: &Device,
-        version: &Version,
-    ) -> BTreeMap<SessionId, Upload> {
-        let mut known = with_floors(device.uploads(), Some(version));
-        if let Some(wal) = &self.wal {
-            let sessions = wal.lock().await.sessions();
-            known.retain(|session, _| sessions.contains(session));
+    /// Puts what is known of uploads of these sessions, if it changed.
+    async fn put_uploads(&self, sessions: Option<BTreeSet<SessionId>>) -> Result<()> {
+        let Some(device) = &self.device else {
+            return Ok(());
+        };
+        let (device, version) = (device.clone(), self.state().version.clone());
+        self.lasting(device.change_uploads(version, sessions, |_| {}))
+            .await
+    }
+
+    /// Runs `puts` in a task of its own. A put may happen though its caller is gone, and were the next one
+    /// not to wait for it, it could come after that.
+    async fn lasting(&self, puts: impl Future<Output = Result<()>> + Send + 'static) -> Result<()> {
+        let (sender, receiver) = oneshot::channel();
+        self.runtime.spawn(Box::pin(async move {
+            let _ = sender.send(puts.await);
+        }));
+        receiver.await.unwrap_or_else(|_| {
+            Err(Error::new(
+                ErrorKind::Unavailable,
+                "the runtime is shutting down",
+            ))
+        })
+    }
+
+    /// The sessions that the WAL still has.
+    async fn wal_sessions(&self) -> Option<BTreeSet<SessionId>> {
+        match &self.wal {
+            Some(wal) => Some(wal.lock().await.sessions()),
+            None => None,
         }
-        known
     }
 
     /// After a commit or an upload, or when a table is asked for, in the background: keeps the newest
@@ -347,11 +414,11 @@ impl Inner {
         let proved = at.offline.unwrap_or(at.proof.wall);
         let now = self.runtime.monotonic();
         let version = &at.state.version;
-        device.put_version(now, proved, version).await?;
+        self.lasting(device.clone().put_version(now, proved, version.clone()))
+            .await?;
         if device.disk.lock().await.uploads.is_none() {
             // From now on its absence means that it was lost, not that nothing was tried.
-            let known = self.known_uploads(device, version).await;
-            device.put_uploads(version, known).await?;
+            self.put_uploads(self.wal_sessions().await).await?;
         }
         Ok(())
     }
@@ -362,13 +429,17 @@ impl Inner {
         let (Some(wal), Some(device)) = (&self.wal, &self.device) else {
             return Ok(());
         };
+        if self.current().offline.is_some() {
+            // Uploads may be known that no version here has: their rows are in the WAL alone.
+            return Ok(());
+        }
         let floors = device.floors(version);
         if wal.lock().await.dead_bytes(&floors) == 0 {
             return Ok(());
         }
         let kept = self.keep_version().await;
         if kept.is_err() {
-            device.forget_version().await?;
+            self.lasting(device.clone().forget_version()).await?;
         }
         wal.lock().await.truncate(&floors).await?;
         if kept.is_err() {
@@ -383,9 +454,8 @@ impl Inner {
         let Some(device) = &self.device else { return };
         // Both only spare the next open something; the WAL and the log have all that counts.
         let _ = self.keep_version().await;
-        let version = &self.state().version;
-        let known = with_floors(device.uploads(), Some(version));
-        let _ = device.put_uploads(version, known).await;
+        let _ = self.put_uploads(None).await;
+        device.disk.lock().await.over = true;
     }
 }
 

@@ -172,6 +172,11 @@ impl Inner {
         let floors = flushed.wal_floors();
         if !floors.is_empty() {
             self.note_tried(&floors).await?;
+            if let Some(wal) = &self.wal {
+                // The version that is kept may lack what goes up here, and after a power cut the WAL, too.
+                // Not to upload for that would be worse.
+                let _ = wal.lock().await.sync().await;
+            }
         }
         let mut uploads = Some(0);
         let mut plan = |state: &State| match flushed.publish(state) {

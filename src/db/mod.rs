@@ -91,13 +91,13 @@ struct Inner {
     wal: Option<Lined<WalWriter>>,
     /// The WAL's session of this handle.
     session: Option<SessionId>,
-    device: Option<device::Device>,
+    device: Option<Arc<device::Device>>,
     /// Wakes at each move of the log's head here, and at the close.
     watch: watch::Watch,
     /// One flush or checkpoint at a time; see `alone`.
     maintenance: Line,
     readers: Arc<Readers>,
-    lock: Mutex<Option<Box<dyn LockGuard>>>,
+    lock: WalLock,
     closed: AtomicBool,
     /// Set under `maintenance` at the end of `close`. A flush that ran after it would upload rows
     /// that the next handle replays from the WAL, perhaps above that handle's newer ones.
@@ -105,6 +105,9 @@ struct Inner {
     counts: stats::Counts,
     feeds: feeds::Feeds,
 }
+
+/// The lock of the WAL's directory, while it is held.
+type WalLock = Arc<Mutex<Option<Box<dyn LockGuard>>>>;
 
 /// Where the handle is in the log. Swapped together, so that a proof never speaks of another position.
 #[derive(Clone)]
@@ -305,15 +308,12 @@ impl Inner {
         self.drain_queue().await;
         let _maintenance = self.alone(&self.maintenance).await;
         self.ended.store(true, Ordering::Release);
-        // Not the first, but whoever still finds the lock: a close before may have been given up.
-        let held = (self.lock.lock().unwrap_or_else(PoisonError::into_inner)).is_some();
+        // An earlier call may have been dropped at any await: each does what is not done yet.
         let synced = match &self.wal {
-            Some(wal) if held => wal.lock().await.close().await,
-            _ => Ok(()),
+            Some(wal) => wal.lock().await.close().await,
+            None => Ok(()),
         };
-        if held {
-            self.keep_at_close().await;
-        }
+        self.keep_at_close().await;
         let lock = self
             .lock
             .lock()

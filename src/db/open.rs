@@ -53,6 +53,7 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
         Some(wal) => Some(wal.lock(WAL_LOCK).await?),
         None => None,
     };
+    let lock = Arc::new(Mutex::new(lock));
     let store = LogStore::new(
         data.clone(),
         env.runtime.clone(),
@@ -95,9 +96,9 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
         let writer = WalWriter::new(storage.clone(), runtime.clone(), &options, replayed.tail);
         // Of sessions before this one nobody knows, unless it is noted.
         let before = (writer.sessions().into_iter()).filter(|s| *s != writer.session());
-        let kept = Device::new(storage, found, before);
+        let kept = Device::new(storage, found, before, lock.clone());
         *kept.parked.lock().unwrap_or_else(PoisonError::into_inner) = replay.parked;
-        (wal, device) = (Some(writer), Some(kept));
+        (wal, device) = (Some(writer), Some(Arc::new(kept)));
     }
     let session = wal.as_ref().map(WalWriter::session);
     let mut writer = [0; 16];
@@ -134,7 +135,7 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
             watch: Watch::default(),
             maintenance: Line::default(),
             readers,
-            lock: Mutex::new(lock),
+            lock,
             closed: AtomicBool::new(false),
             ended: AtomicBool::new(false),
             counts,
@@ -176,10 +177,18 @@ impl Replay<'_> {
             }
         }
         // Offline, uploaded rows that the kept version does not have yet are shown from the WAL, so that
-        // acknowledged rows stay (DESIGN promise 14); `connect` lets them go.
+        // acknowledged rows stay (DESIGN promise 14); `connect` lets them go. What was discarded is not shown.
         let shown = match self.horizon {
             Some(_) => floors.clone(),
-            None => state.version.floors(),
+            None => {
+                let known = self.uploads.iter().flatten();
+                let mut shown = state.version.floors();
+                for (session, upload) in known.filter(|(_, upload)| upload.discarded > 0) {
+                    let floor = shown.entry(*session).or_default();
+                    *floor = upload.discarded.max(*floor);
+                }
+                shown
+            }
         };
         let mut next = state.clone();
         // Why a commit could not be taken, said only if the WAL belongs to this database.

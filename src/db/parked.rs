@@ -100,7 +100,7 @@ impl Db {
 
     async fn discard(&self, commits: &[Commit]) -> Result<()> {
         let floors: Vec<_> = commits.iter().map(|c| (c.session, c.last)).collect();
-        self.inner.note_done(&floors).await?;
+        self.inner.note_discarded(&floors).await?;
         self.inner.unpark(commits);
         Ok(())
     }
@@ -136,7 +136,7 @@ impl Inner {
                 .unwrap_or_else(PoisonError::into_inner)
                 .clone()
         };
-        self.device.as_ref().map(of).unwrap_or_default()
+        self.device.as_deref().map(of).unwrap_or_default()
     }
 
     fn unpark(&self, gone: &[Commit]) {

@@ -5,10 +5,12 @@
 //! `version` (`LKDV`): proved i64 (µs, when the position was last proved to be the log's head) · checkpoint
 //! bytes (a whole `LKCP`, counted).
 //!
-//! `uploads` (`LKDU`): database id (16) · list of (session (16), tried u64, since i64, done u64), by session.
+//! `uploads` (`LKDU`): database id (16) · list of (session (16), tried u64, since i64, done u64, discarded
+//! u64), by session.
 //! `tried`: the highest frame of the session that was in a record this device put, whatever became of it.
 //! `since` (µs): when the first of the frames above `done` was, by the store's clock (T1).
 //! `done`: frames up to it are in the log, or were discarded; the log may have forgotten (W4).
+//! `discarded`: frames up to it were given up by the user, and no version will ever have them.
 
 use super::{
     checkpoint::{decode_checkpoint, encode_checkpoint},
@@ -50,6 +52,8 @@ pub struct Upload {
     pub since: i64,
     /// Frames up to this are done with.
     pub done: u64,
+    /// Frames up to this were given up by the user: no version will ever have them.
+    pub discarded: u64,
 }
 
 impl Upload {
@@ -59,6 +63,16 @@ impl Upload {
             tried: u64::MAX,
             since: i64::MIN,
             done: 0,
+            discarded: 0,
+        }
+    }
+
+    /// With frames up to this one given up.
+    pub fn without(self, frame: u64) -> Self {
+        Self {
+            done: self.done.max(frame),
+            discarded: self.discarded.max(frame),
+            ..self
         }
     }
 
@@ -113,6 +127,7 @@ pub fn encode_uploads(uploads: &Uploads) -> Vec<u8> {
         out.u64(upload.tried);
         out.i64(upload.since);
         out.u64(upload.done);
+        out.u64(upload.discarded);
     });
     out.finish()
 }
@@ -127,6 +142,7 @@ pub fn decode_uploads(object: &str, bytes: &Bytes) -> Result<Uploads> {
             tried: input.u64()?,
             since: input.i64()?,
             done: input.u64()?,
+            discarded: input.u64()?,
         };
         Ok((session, upload))
     })?;

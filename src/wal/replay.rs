@@ -51,6 +51,8 @@ pub(super) struct Segment {
     pub(super) link: Option<Link>,
     /// The session and number of its last committed frame; `None` if it holds no commit.
     pub(super) last: Option<(SessionId, u64)>,
+    /// The session of the segment before it on the chain, which may be gone.
+    pub(super) prev: Option<SessionId>,
 }
 
 /// Reads all commits of the WAL in `storage`. A torn or zero tail ends it; any other damage is
@@ -232,5 +234,6 @@ fn describe(number: u64, bytes: u64, walk: Option<&(Header, Walked)>) -> Segment
             last: walked.last.unwrap_or(0),
         }),
         last: walk.and_then(|(header, walked)| Some((header.session, walked.last?))),
+        prev: walk.and_then(|(header, _)| Some(header.prev?.session)),
     }
 }

@@ -71,6 +71,8 @@ struct Active {
     end: u64,
     /// The last frame of the last good append.
     last: Option<u64>,
+    /// The session of the segment that its header names.
+    prev: Option<SessionId>,
     /// A write is under way, or has failed, or its future was dropped: write no more.
     broken: bool,
 }
@@ -92,6 +94,7 @@ impl Active {
             bytes: self.file.len(),
             link: (self.end > 0).then_some(link),
             last: self.last.map(|frame| (session, frame)),
+            prev: self.prev,
         }
     }
 }
@@ -219,13 +222,14 @@ impl WalWriter {
         self.segments.iter().map(|s| s.bytes).sum::<u64>() + active
     }
 
-    /// The sessions that have segments here, and this writer's own.
+    /// The sessions that have segments here, or whose last one is named by the one that followed it, and
+    /// this writer's own: replay asks for their floors.
     pub fn sessions(&self) -> BTreeSet<SessionId> {
-        let links = self.segments.iter().filter_map(|s| s.link);
-        links
-            .map(|link| link.session)
-            .chain([self.session])
-            .collect()
+        // Also of those whose deletion was tried: while the file is there, replay may read it.
+        let of = |s: &Segment| s.last.map(|last| last.0).into_iter().chain(s.prev);
+        let segments = self.segments.iter().flat_map(of);
+        let prev = self.active.as_ref().and_then(|active| active.prev);
+        segments.chain(prev).chain([self.session]).collect()
     }
 
     /// How many bytes [`truncate`](Self::truncate) would free with these floors.
@@ -237,14 +241,14 @@ impl WalWriter {
             .sum()
     }
 
-    /// Syncs what was appended and releases the segment; later calls fail with `Closed`. Closing
-    /// again is no error.
+    /// Syncs what was appended, and what replay found, and releases the segment; later calls fail with
+    /// `Closed`. Closing again is no error.
     pub async fn close(&mut self) -> Result<()> {
         if self.state == State::Closed {
             return Ok(());
         }
         let synced = match self.state {
-            State::Open => self.sync_active("earlier commits are written").await,
+            State::Open => self.sync().await,
             _ if self.active.as_ref().is_some_and(Active::dirty) => Err(self.poisoned()),
             _ => Ok(()),
         };
@@ -321,6 +325,9 @@ impl WalWriter {
         let mut encoder = Encoder::new(self.session, active.number, synced, at, capacity);
         if let Some(header) = header {
             encoder.raw(&header.encode());
+        }
+        if let Some(header) = &header {
+            active.prev = header.prev.map(|link| link.session);
         }
         let mut positions = Vec::with_capacity(commits.len());
         for (stamp, frames) in commits {
@@ -458,6 +465,7 @@ impl WalWriter {
                     synced: 0,
                     end: 0,
                     last: None,
+                    prev: None,
                     broken: false,
                 });
                 return Ok(());

@@ -9,7 +9,7 @@ use super::{
 };
 use arrow_schema::{DataType, Field};
 use lakeshore::{
-    Alteration, Db, ErrorKind, Table, TransactionOptions,
+    Alteration, Db, ErrorKind, Options, Table, TransactionOptions,
     env::Storage,
     log::{
         checkpoint::{decode_checkpoint, encode_checkpoint},
@@ -22,7 +22,7 @@ use std::{
 };
 
 /// A record was sent, nothing heard of it, and the log has forgotten the floors of that time.
-async fn forgotten(world: &mut World, landed: bool) -> Device {
+pub(super) async fn forgotten(world: &mut World, landed: bool) -> Device {
     let after = sent(world, landed, 0).await;
     forget(world).await;
     after
@@ -201,6 +201,10 @@ async fn parked_commits_come_back_whole_and_one_that_is_refused_stays_parked() {
     let refused = kind::<u64>(db.restore_parked().await);
     assert_eq!(refused.0, ErrorKind::Invalid, "{refused:?}");
     assert_eq!(db.stats().parked_commits, 2, "the first is back");
+    let copied = world.device_on(copy(&device.wal).await);
+    let again = Db::open(copied.env(), Options::default()).await.unwrap();
+    let stats = again.stats();
+    assert_eq!((stats.parked_commits, stats.backlog_commits), (2, 1));
     let v = db.table("v").unwrap();
     assert_eq!(engine::content(&v).await.unwrap(), model(&[(0, 5, 1)]));
     assert_eq!(db.stats().backlog_commits, 1);

@@ -8,7 +8,9 @@ mod crash;
 mod devices;
 mod doubt;
 mod kept;
+mod lasting;
 mod open;
+mod order;
 #[path = "../support/mod.rs"]
 mod support;
 mod upload;
