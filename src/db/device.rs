@@ -42,18 +42,19 @@ pub(super) struct Found {
 }
 
 /// Reads what is kept beside the WAL in `storage`.
-pub(super) async fn read(storage: &dyn Storage) -> Found {
+///
+/// # Errors
+/// What is known of uploads is there, and cannot be read: to go on without it would be to forget it.
+pub(super) async fn read(storage: &dyn Storage) -> Result<Found> {
     let place = |key: &str| format!("{key} in {}", storage.describe());
     let version = match storage.get(VERSION_KEY).await {
         Ok(Some(bytes)) if !bytes.is_empty() => decode_kept(&place(VERSION_KEY), &bytes).map(Some),
         Ok(_) => Ok(None),
         Err(error) => Err(error),
     };
-    let uploads = match storage.get(UPLOADS_KEY).await {
-        Ok(Some(bytes)) => decode_uploads(&place(UPLOADS_KEY), &bytes).ok(),
-        _ => None,
-    };
-    Found { version, uploads }
+    let uploads = storage.get(UPLOADS_KEY).await?;
+    let uploads = uploads.and_then(|bytes| decode_uploads(&place(UPLOADS_KEY), &bytes).ok());
+    Ok(Found { version, uploads })
 }
 
 /// Leaves nothing at `key`, for good: a power cut may undo a deletion, but not a put that followed it. An

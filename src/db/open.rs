@@ -63,7 +63,7 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
     let (loaded, found) = match &wal_counted {
         Some(wal) => {
             let (loaded, found) = join(store.load(), device::read(wal.as_ref())).await;
-            (loaded, Some(found))
+            (loaded, Some(found?))
         }
         None => (store.load().await, None),
     };

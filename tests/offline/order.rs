@@ -1,8 +1,9 @@
 //! What a device keeps and frees, in which order, whatever broke off in between (PROTOCOL W3, W4).
 
 use super::{
+    HOUR,
     doubt::forgotten,
-    settle,
+    prepared, settle,
     support::{
         crash::{CrashStorage, When},
         devices::{Device, World, copy, ingest, model},
@@ -360,4 +361,31 @@ async fn an_upload_that_cannot_note_itself_keeps_what_the_user_decided() {
         let table = db.table("t").unwrap();
         assert_eq!(engine::content(&table).await.unwrap(), expected, "{n}");
     }
+}
+
+/// What is known of uploads was taken for lost when it could not be read, and then put away for good: rows that
+/// were never sent were parked.
+#[tokio::test]
+async fn what_is_known_of_uploads_is_not_forgotten_for_a_read_that_failed() {
+    let mut world = World::new();
+    let device = prepared(&mut world).await;
+    // A session of its own, of which the log knows nothing.
+    let (db, table) = device.open().await;
+    ingest(&table, 20, 25, 3).await;
+    db.close().await.unwrap();
+    device.cut(false);
+    world.pass(HOUR * 24 * 9);
+    let mut refused = 0;
+    for n in 0..20 {
+        let wal = breakable(&device.wal).await;
+        wal.fail_at(n, When::Before);
+        let mut opened = Db::open(env_on(&device, wal.clone()), Options::default()).await;
+        if opened.is_err() {
+            refused += 1;
+            opened = Db::open(env_on(&device, wal.clone()), Options::default()).await;
+        }
+        let stats = opened.unwrap().stats();
+        assert_eq!((stats.parked_commits, stats.backlog_commits), (0, 2), "{n}");
+    }
+    assert!(refused > 2, "only {refused} opens failed");
 }
