@@ -78,8 +78,10 @@ impl Inner {
                 inner.work_off_turn().await;
             }
             receiver.await.unwrap_or_else(|_| {
-                Err(Error::internal(
-                    "the commit task ended without an answer: read before you retry",
+                Err(Error::new(
+                    ErrorKind::Unknown,
+                    "the call that was committing this one was given up, or the runtime is shutting down: \
+                     whether it is committed is not known; read before you retry",
                 ))
             })
         }

@@ -210,6 +210,31 @@ async fn lost_replies_lose_nothing_and_commit_nothing_twice() {
     }
 }
 
+/// A store that says it did nothing, and did, and then does not know the key any more: the slot decides.
+#[tokio::test]
+async fn a_refusal_after_a_lost_reply_does_not_deny_a_commit_that_happened() {
+    let name = "a_refusal_after_a_lost_reply_does_not_deny_a_commit_that_happened";
+    let Some((server, proxy)) = both(name) else {
+        return;
+    };
+    let prefix = fresh_prefix();
+    let db = open(&server, &prefix, None).await;
+    let table = engine::table(&db, "t").await;
+    let at = r#""kind":"putIfAbsent","path":"/log/""#;
+    for action in [
+        r#"{"lost":503}"#,
+        r#"{"status":403,"code":"InvalidAccessKeyId"}"#,
+    ] {
+        proxy.fault(&format!(r#"{{{at},"action":{action}}}"#));
+    }
+    let rows = engine::rows(0, 20, 1);
+    table.ingest(&[engine::batch(&rows)]).await.unwrap();
+    assert_eq!(db.stats().head, 2);
+    let again = open(&server, &prefix, None).await;
+    let content = engine::content(&again.table("t").unwrap()).await.unwrap();
+    assert_eq!(content.len(), 20);
+}
+
 #[tokio::test]
 async fn late_answers_only_take_longer() {
     let Some((server, proxy)) = both("late_answers_only_take_longer") else {

@@ -3,7 +3,7 @@
 //! failure its caller must read the slot first (PROTOCOL C2).
 
 use super::answer::{Op, Verdict};
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use std::time::Duration;
 
 /// What happened so far.
@@ -47,6 +47,18 @@ pub(super) fn next(
     retries: u32,
     renewable: bool,
 ) -> Next {
+    let repeated = *op == Op::PutIfAbsent && tries.failed > 0;
+    match step(op, verdict, tries, retries, renewable) {
+        // The store said that it had done nothing; should that have been wrong, the slot decides (PROTOCOL C2).
+        Next::Fail(error) if repeated && error.kind() != ErrorKind::Unavailable => {
+            let message = format!("an earlier attempt may have had an effect; this one: {error}");
+            Next::Fail(Error::new(ErrorKind::Unknown, message))
+        }
+        next => next,
+    }
+}
+
+fn step(op: &Op, verdict: Verdict, tries: &mut Tries, retries: u32, renewable: bool) -> Next {
     match verdict {
         Verdict::Again { error, early } => {
             if tries.failed >= retries || (*op == Op::PutIfAbsent && !early) {
