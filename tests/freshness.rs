@@ -228,6 +228,32 @@ async fn a_number_won_long_ago_is_no_proof_that_the_next_one_was_never_used() {
     }
 }
 
+/// Found by the simulation: a table came into being, and was gone before its creator heard of it; that said `Invalid`.
+#[tokio::test]
+async fn a_table_that_was_dropped_before_its_creator_knew_of_it_is_created_again() {
+    for pass in CLOCKS {
+        let (awake, other, asleep, sleeper) = two(16, true).await;
+        let db = sleeper.0.clone();
+        asleep.hold.close("log/00000000000000000003");
+        let create = async move { db.create_table("u", engine::schema()).await };
+        let call = tokio::spawn(create);
+        settle().await;
+        other.0.refresh().await.unwrap();
+        assert!(other.0.drop_table("u").await.unwrap());
+        go_on_without_gc(&other, 10).await;
+        pass(&asleep);
+        // Another call of the handle reads on meanwhile.
+        assert!(sleeper.0.refresh().await.unwrap());
+        asleep.hold.open();
+        let table = call.await.unwrap().unwrap();
+        ingest(&table, 0, 3).await;
+        other.0.refresh().await.unwrap();
+        let u = other.0.table("u").unwrap();
+        assert_eq!(engine::content(&u).await.unwrap(), model(0, 3));
+        assert_eq!(fresh_content(&awake).await, model(0, 16));
+    }
+}
+
 /// Its flush knows by the floors whether it happened: it is not an error, and nothing is there twice.
 #[tokio::test]
 async fn a_flush_on_a_freed_name_is_planned_anew() {

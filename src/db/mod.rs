@@ -44,7 +44,7 @@ pub use upload::{KeepUploaded, UploadOptions, Uploaded};
 use crate::{
     data::schema::TableSchema,
     env::{Counted, Env, LockGuard, Runtime, Storage},
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     log::{
         chain::Recent,
         clock::Moment,
@@ -66,6 +66,9 @@ use std::{
     },
     time::Duration,
 };
+
+/// How often a table is created anew because others drop it at once.
+const CREATIONS: usize = 4;
 
 /// An open database. Cheap to clone; the last clone to go releases the WAL lock, but only
 /// [`Db::close`] waits for work in flight and syncs the WAL.
@@ -165,28 +168,21 @@ impl Db {
         self.inner.check_open()?;
         check_name("table", name)?;
         let schema = Arc::new(schema);
-        if let Some(table) = self.existing(name, &schema) {
-            self.inner.keep_version_soon();
-            return Ok(table);
-        }
-        self.commit_or_look(&mut |state| {
-            let version: &Version = &state.version;
-            if let Some((_, found)) = version.table(name) {
-                return match found.schema.difference(&schema) {
-                    None => Ok(Vec::new()),
-                    Some(difference) => Err(Error::invalid(format!(
-                        "table {name:?} exists with another schema: {difference}"
-                    ))),
-                };
+        for _ in 0..CREATIONS {
+            if let Some(table) = self.existing(name, &schema) {
+                self.inner.keep_version_soon();
+                return Ok(table);
             }
-            Ok(vec![Edit::CreateTable {
-                table: version.next_table,
-                name: name.to_owned(),
-                schema: schema.clone(),
-            }])
+            let mut create = |state: &State| created(&state.version, name, &schema);
+            self.commit_or_look(&mut create).await?;
+        }
+        // Dropped by others before this handle heard that it was there.
+        self.existing(name, &schema).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Conflict,
+                format!("table {name:?} was dropped as often as it was created: call again"),
+            )
         })
-        .await?;
-        self.table(name)
     }
 
     /// The table, if it is there with that schema: this works offline.
@@ -357,4 +353,21 @@ fn no_such_table(state: &State, name: &str) -> Error {
         false => format!("there are {}", names.join(", ")),
     };
     Error::invalid(format!("no table {name:?}: {there}"))
+}
+
+/// What creates the table; nothing if it is there.
+fn created(version: &Version, name: &str, schema: &Arc<TableSchema>) -> Result<Vec<Edit>> {
+    if let Some((_, found)) = version.table(name) {
+        return match found.schema.difference(schema) {
+            None => Ok(Vec::new()),
+            Some(difference) => Err(Error::invalid(format!(
+                "table {name:?} exists with another schema: {difference}"
+            ))),
+        };
+    }
+    Ok(vec![Edit::CreateTable {
+        table: version.next_table,
+        name: name.to_owned(),
+        schema: schema.clone(),
+    }])
 }
