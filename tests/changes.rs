@@ -443,3 +443,29 @@ async fn rows_that_wait_in_a_feed_while_the_table_is_altered_come_as_the_table_i
         }
     }
 }
+
+/// It went silent, while its cursor moved on.
+#[tokio::test]
+async fn a_feed_of_a_table_follows_it_when_it_is_renamed() {
+    let data = Memory::new();
+    let db = open(&data, None, Options::default()).await;
+    let since = db.changes(to_head(None)).unwrap().cursor();
+    let options = ChangesOptions {
+        tables: Some(vec!["a".to_owned()]),
+        ..to_head(Some(since))
+    };
+    let mut feed = db.changes(options).unwrap();
+    put(&db, "a", 0, 1, 1).await;
+    let rename = [Alteration::RenameTable("c".to_owned())];
+    db.alter_table("a", &rename).await.unwrap();
+    put(&db, "c", 1, 2, 1).await;
+    put(&db, "b", 2, 3, 1).await;
+    engine::table(&db, "a").await;
+    put(&db, "a", 3, 4, 1).await;
+    let mut rows = Vec::new();
+    while let Some(change) = feed.next().await.unwrap() {
+        rows.extend(said(&change).into_keys());
+    }
+    let expected = [("c", 0), ("c", 1), ("a", 3)].map(|(t, id)| (t.to_owned(), id));
+    assert_eq!(rows, expected);
+}

@@ -134,7 +134,10 @@ export interface Parked {
 export interface ChangesOptions {
   /** Goes on after the change with this `cursor`; `"start"` is before the first record. By default from now on. */
   since?: string;
-  /** Only these tables. All by default. */
+  /**
+   * Only the tables of these names, now or later, and those that have them when the feed begins, whatever they are
+   * called then. All by default.
+   */
   tables?: readonly string[];
   /**
    * How often to look for what others committed, in milliseconds. By default that comes when `refresh()` or a commit

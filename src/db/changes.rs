@@ -25,7 +25,13 @@ use crate::{
 use arrow_array::RecordBatch;
 use futures_channel::oneshot;
 use futures_util::future::{Either, select};
-use std::{collections::VecDeque, fmt, str::FromStr, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeSet, VecDeque},
+    fmt,
+    str::FromStr,
+    sync::Arc,
+    time::Duration,
+};
 
 /// A place in the log: after a record. As text it can be kept and resumed from, by any handle.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -82,7 +88,8 @@ impl FromStr for Cursor {
 pub struct ChangesOptions {
     /// Everything after this; what comes from now on if `None`.
     pub since: Option<Cursor>,
-    /// Only these tables; all if `None`.
+    /// Only the tables of these names, now or later, and those that have them when the feed begins, whatever
+    /// they are called then; all if `None`.
     pub tables: Option<Vec<String>>,
     /// How often to look for records of others; if `None`, they come when [`Db::refresh`] or a commit finds
     /// them.
@@ -122,6 +129,8 @@ pub struct TableChange {
 pub struct Changes {
     inner: Arc<Inner>,
     options: ChangesOptions,
+    /// The tables that `options` named when the feed began.
+    chosen: BTreeSet<TableId>,
     cursor: Cursor,
     previews: Option<Arc<Previews>>,
     /// The record that is being given out.
@@ -159,10 +168,12 @@ impl Db {
     pub fn changes(&self, options: ChangesOptions) -> Result<Changes> {
         self.inner.check_open()?;
         let state = self.inner.state();
+        let mut chosen = BTreeSet::new();
         for name in options.tables.iter().flatten() {
-            if state.version.table(name).is_none() {
-                return Err(no_such_table(&state, name));
-            }
+            match state.version.table(name) {
+                Some((id, _)) => chosen.insert(id),
+                None => return Err(no_such_table(&state, name)),
+            };
         }
         let head = state.version.head;
         // What is pending already is news to who resumes.
@@ -176,6 +187,7 @@ impl Db {
                 digest: head.digest,
             }),
             options,
+            chosen,
             open: None,
             ahead: VecDeque::new(),
         })
@@ -284,10 +296,15 @@ impl Changes {
             return Ok(None);
         };
         if open.held.is_none() {
-            open.held = open.pull(&self.inner, &self.options).await?;
+            open.held = open
+                .pull(&self.inner, &(&self.options, &self.chosen))
+                .await?;
         }
         let following = match open.held {
-            Some(_) => open.pull(&self.inner, &self.options).await?,
+            Some(_) => {
+                open.pull(&self.inner, &(&self.options, &self.chosen))
+                    .await?
+            }
             None => None,
         };
         let part = std::mem::replace(&mut open.held, following);
@@ -324,7 +341,9 @@ impl Changes {
                 None => (state.last_stamp, pending_rows(&state)?),
             };
             let mut part = part;
-            part.retain(|of| !of.rows.is_empty() && wanted(of.table, &state, &self.options));
+            part.retain(|of| {
+                !of.rows.is_empty() && wanted(of.table, &state, &(&self.options, &self.chosen))
+            });
             let tables = self.tables(part)?;
             if !tables.is_empty() {
                 return Ok(Some(Change {
@@ -421,10 +440,10 @@ impl OpenRecord {
     }
 
     /// The next rows of it: those that are inline together, then sstables batch by batch.
-    async fn pull(&mut self, inner: &Inner, options: &ChangesOptions) -> Result<Option<Part>> {
+    async fn pull(&mut self, inner: &Inner, choice: &Choice<'_>) -> Result<Option<Part>> {
         let state = inner.state();
         let mut inline = std::mem::take(&mut self.inline);
-        inline.retain(|of| wanted(of.table, &state, options));
+        inline.retain(|of| wanted(of.table, &state, choice));
         if !inline.is_empty() {
             return Ok(Some(inline));
         }
@@ -442,7 +461,7 @@ impl OpenRecord {
             let Some((id, file)) = self.files.front().cloned() else {
                 return Ok(None);
             };
-            let table = (state.tables.get(&id)).filter(|_| wanted(id, &state, options));
+            let table = (state.tables.get(&id)).filter(|_| wanted(id, &state, choice));
             if let Some(table) = table {
                 let entry = &table.entry;
                 let reader = (inner.readers)
@@ -489,10 +508,14 @@ impl Inner {
     }
 }
 
-fn wanted(table: TableId, state: &State, options: &ChangesOptions) -> bool {
-    let name = state.version.tables.get(&table).map(|entry| &entry.name);
-    let chosen = |name: &String| options.tables.as_ref().is_none_or(|t| t.contains(name));
-    name.is_some_and(chosen)
+/// What a feed was asked for, and the tables that this named when it began.
+type Choice<'a> = (&'a ChangesOptions, &'a BTreeSet<TableId>);
+
+/// Whether it gives rows of a table: also of one that was given another name since, or it would fall silent.
+fn wanted(table: TableId, state: &State, (options, chosen): &Choice<'_>) -> bool {
+    let named = |name: &String| options.tables.as_ref().is_none_or(|t| t.contains(name));
+    let now = state.version.tables.get(&table);
+    now.is_some_and(|entry| chosen.contains(&table) || named(&entry.name))
 }
 
 /// All rows that only this device has.
