@@ -35,7 +35,7 @@ const steps = [
   ["clippy wasm32", () => cargo("clippy", "-q", "--lib", "--target", wasmTarget, "--", "-D", "warnings")],
   ["clippy wasm32 js", () => clippyJs()],
   ["s3 server", () => startServers()],
-  ["rust tests", () => cargo("test", "-q", "--", "--show-output"), countRust],
+  ["rust tests", () => cargo("test", "-q", "--no-fail-fast", "--", "--show-output"), countRust],
   [
     "rust tests that stop the s3 server",
     () => cargo("test", "-q", "--test", "s3", "--", "--ignored"),
