@@ -45,8 +45,8 @@ for (const [name, start] of Object.entries(starters)) {
     console.log(`${name}: ${done.map(({ runs, requests }) => `${runs} runs, ${JSON.stringify(requests)}`)}`);
     const sum = 2 + 2 * times;
     for (const { runs, requests } of done) {
-      // Each run tries one record; one that lost reads the winners' and writes no more.
-      assert.equal(requests.putIfAbsent, runs);
+      // Each run tries one record at most: who waits for a turn may read of the conflict before.
+      assert.ok(times <= requests.putIfAbsent && requests.putIfAbsent <= runs);
       assert.deepEqual([requests.put, requests.delete], [0, 0]);
       assert.ok(requests.get + requests.list <= 2 * (runs - times), "a lost race costs two reads at most");
     }
