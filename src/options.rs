@@ -35,6 +35,9 @@ pub enum OfflineOpen {
 /// All knobs. `Options::default()` suits the target the crate was compiled for.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
+    /// Most bytes of memory that the database uses for all it does at once: queued commits, memtables,
+    /// flushes, scans, caches. Who needs more waits; what can never be had is `Unavailable`. At least 8 MiB.
+    pub memory_bytes: usize,
     /// When WAL frames are synced (`local` durability only).
     pub sync: SyncPolicy,
     /// A WAL segment is closed and the next begun at this size, in bytes. At least 512.
@@ -108,6 +111,7 @@ impl Default for Options {
         let small = platform::SMALL_MEMORY;
         let pick = |wasm: usize, native: usize| if small { wasm } else { native };
         Self {
+            memory_bytes: platform::memory_bytes(),
             sync: SyncPolicy::Always,
             wal_segment_bytes: pick(4 * MIB, 32 * MIB) as u64,
             seal_bytes: pick(6 * MIB, 64 * MIB),
@@ -150,6 +154,7 @@ impl Options {
                 "option {name} is {value}: it takes at least {least}"
             )))
         };
+        at_least("memory_bytes", self.memory_bytes as u64, 8 * MIB as u64)?;
         at_least("wal_segment_bytes", self.wal_segment_bytes, 512)?;
         at_least("seal_bytes", self.seal_bytes as u64, 1)?;
         at_least("seal_rows", self.seal_rows as u64, 1)?;

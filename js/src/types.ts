@@ -143,6 +143,11 @@ export interface OpenOptions {
   concurrency?: number;
   /** Two ranges of one object that are closer than this, in bytes, are read by one request. */
   coalesceGap?: number;
+  /**
+   * Most bytes of memory that the database uses for all it does at once: queued commits, memtables, flushes,
+   * scans, caches. Who needs more waits; what can never be had is `Unavailable`. 64 MiB; at least 8 MiB.
+   */
+  memoryBytes?: number;
   /** Largest single read of an object, in bytes. */
   readBytes?: number;
   /** Largest commit that is accepted, in bytes of Arrow IPC. */

@@ -73,6 +73,7 @@ fn set(options: &mut Options, name: &str, value: JsValue) -> Result<()> {
         "batchBytes" => options.batch_bytes = read.count()?,
         "concurrency" => options.concurrency = read.count()?,
         "coalesceGap" => options.coalesce_gap = read.count()? as u64,
+        "memoryBytes" => options.memory_bytes = read.count()?,
         "readBytes" => options.read_bytes = read.count()? as u64,
         "commitBytes" => options.commit_bytes = read.count()?,
         "conflictBytes" => options.conflict_bytes = read.count()?,

@@ -79,6 +79,8 @@ pub struct Db {
 
 struct Inner {
     options: Options,
+    /// What everything at once may use of it, in shares.
+    memory: crate::env::Memory,
     /// Its wall clock is PROTOCOL T1's.
     runtime: Arc<dyn Runtime>,
     data: Arc<dyn Storage>,

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     data::intake,
-    env::{Counted, Env, Storage},
+    env::{Counted, Env, Memory, Storage},
     error::{Error, Result},
     log::{
         clock::StoreTime,
@@ -108,9 +108,11 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
     if let Some(why) = unreachable {
         counts.unreachable_since(runtime.monotonic(), &why);
     }
+    let memory = Memory::new(options.memory_bytes);
     Ok(Db {
         inner: Arc::new(Inner {
             options,
+            memory,
             runtime,
             data,
             data_counted,

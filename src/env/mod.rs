@@ -1,10 +1,12 @@
 //! The seam: everything the engine asks of the world goes through [`Storage`] and [`Runtime`].
 //! Both are `dyn`, so that production, memory and simulation are values of the same types.
 
+mod budget;
 mod counted;
 mod runtime;
 mod storage;
 
+pub use budget::{Budget, Memory, Reservation, Yields};
 pub use counted::{Counted, Requests};
 pub use runtime::Runtime;
 pub use storage::{

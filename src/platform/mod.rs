@@ -17,3 +17,13 @@ compile_error!("feature `js` is the door of the wasm32 build: leave it off nativ
 
 /// Whether defaults should suit 128 MB of memory.
 pub(crate) const SMALL_MEMORY: bool = cfg!(target_arch = "wasm32");
+
+/// Bytes of memory that a database may use by default: 64 MiB on wasm; natively a quarter of the machine's,
+/// at most 1 GiB.
+pub(crate) fn memory_bytes() -> usize {
+    #[cfg(target_arch = "wasm32")]
+    let bytes = 64 << 20;
+    #[cfg(not(target_arch = "wasm32"))]
+    let bytes = (native::memory() / 4).min(1 << 30) as usize;
+    bytes
+}

@@ -4,8 +4,10 @@ mod directory;
 mod files;
 mod http;
 mod lock;
+mod machine;
 mod runtime;
 
 pub use directory::{Directory, env};
 pub use http::{HttpClient, s3};
+pub(crate) use machine::memory;
 pub use runtime::TokioRuntime;
