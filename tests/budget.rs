@@ -4,7 +4,8 @@ use futures_executor::block_on;
 use futures_util::{FutureExt, poll};
 use lakeshore::{
     ErrorKind,
-    env::{Budget, Reservation, Yields},
+    env::{Budget, Memory, Reservation, Runtime, Yields},
+    platform::native::TokioRuntime,
 };
 use std::{
     pin::pin,
@@ -109,4 +110,18 @@ fn an_idle_holder_gives_back_what_somebody_waits_for() {
             .iter()
             .any(|holder| holder.0.lock().unwrap().is_some())
     );
+}
+
+/// In Workers a call may not be woken by another request's.
+#[tokio::test]
+async fn where_calls_may_not_wake_each_other_they_look_again() {
+    let runtime: Arc<dyn Runtime> = TokioRuntime::current().unwrap();
+    let memory = Memory::without_waiting(8 << 20, &runtime);
+    let reads = memory.reads.clone();
+    let held = reads.reserve("one", reads.total()).await.unwrap();
+    let mut other = pin!(reads.reserve("two", 1));
+    assert!(poll!(&mut other).is_pending());
+    assert!(!reads.contended());
+    drop(held);
+    assert_eq!(other.await.unwrap().bytes(), 1);
 }

@@ -108,7 +108,10 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
     if let Some(why) = unreachable {
         counts.unreachable_since(runtime.monotonic(), &why);
     }
-    let memory = Memory::new(options.memory_bytes);
+    let memory = match options.detached_tasks {
+        true => Memory::new(options.memory_bytes),
+        false => Memory::without_waiting(options.memory_bytes, &runtime),
+    };
     Ok(Db {
         inner: Arc::new(Inner {
             options,

@@ -10,13 +10,20 @@
 //! asking; a request that exceeds the share is refused at once; nobody is asked to wait while it holds
 //! what it could give back ([`Yields`]).
 
+use super::Runtime;
 use crate::error::{Error, ErrorKind, Result};
 use futures_channel::oneshot;
 use std::{
     collections::VecDeque,
     fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    time::Duration,
 };
+
+/// Where callers may not wait for each other they look again after this time, …
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+/// … so many times.
+const LOOKS: u32 = 4_000;
 
 /// The memory of one database, in shares.
 #[derive(Clone, Debug)]
@@ -39,6 +46,16 @@ impl Memory {
             jobs: Budget::new("upkeep", eighth.saturating_mul(2)),
             reads: Budget::new("reads", eighth.saturating_mul(2)),
         }
+    }
+
+    /// The same where no call may be woken by another (`Options::detached_tasks` off): who finds no room
+    /// looks again by a timer of its own, and gets `Unavailable` after 20 seconds.
+    pub fn without_waiting(bytes: usize, runtime: &Arc<dyn Runtime>) -> Self {
+        let mut memory = Self::new(bytes);
+        for share in [&mut memory.writes, &mut memory.jobs, &mut memory.reads] {
+            share.timer = Some(runtime.clone());
+        }
+        memory
     }
 
     /// Bytes reserved now, in all shares.
@@ -67,6 +84,8 @@ pub trait Yields: Send + Sync {
 #[derive(Clone)]
 pub struct Budget {
     shared: Arc<Shared>,
+    /// Set where callers may not wake each other.
+    timer: Option<Arc<dyn Runtime>>,
 }
 
 struct Shared {
@@ -94,6 +113,7 @@ impl Budget {
         let state = Mutex::default();
         Self {
             shared: Arc::new(Shared { name, total, state }),
+            timer: None,
         }
     }
 
@@ -129,6 +149,9 @@ impl Budget {
     /// `Unavailable` if it is more than there is.
     pub async fn reserve(&self, what: &str, bytes: usize) -> Result<Reservation> {
         self.admits(what, bytes)?;
+        if let Some(runtime) = &self.timer {
+            return self.poll_for(what, bytes, runtime.as_ref()).await;
+        }
         let receiver = {
             let mut state = self.shared.lock();
             state.waiting.retain(|waiter| !waiter.grant.is_canceled());
@@ -142,6 +165,30 @@ impl Budget {
         let place = Place(self, Some(receiver));
         self.ask_holders();
         place.granted().await
+    }
+
+    async fn poll_for(
+        &self,
+        what: &str,
+        bytes: usize,
+        runtime: &dyn Runtime,
+    ) -> Result<Reservation> {
+        for _ in 0..LOOKS {
+            if let Some(reservation) = self.try_reserve(bytes) {
+                return Ok(reservation);
+            }
+            self.ask_all_holders(bytes);
+            if let Some(reservation) = self.try_reserve(bytes) {
+                return Ok(reservation);
+            }
+            runtime.sleep(LOOK_AGAIN).await;
+        }
+        let message = format!(
+            "{what} waited {} s for {bytes} bytes of memory that other calls hold: raise memory_bytes, \
+             or do less at once",
+            (LOOK_AGAIN * LOOKS).as_secs()
+        );
+        Err(Error::new(ErrorKind::Unavailable, message))
     }
 
     /// Reserves `bytes` if they are to be had now and nobody waits.
@@ -176,18 +223,30 @@ impl Budget {
         }
     }
 
+    /// Until nobody waits any more.
     fn ask_holders(&self) {
-        let holders: Vec<Arc<dyn Yields>> = {
-            let mut state = self.shared.lock();
-            state.holders.retain(|holder| holder.strong_count() > 0);
-            state.holders.iter().filter_map(Weak::upgrade).collect()
-        };
-        for holder in holders {
+        for holder in self.holders() {
             if !self.contended() {
                 return;
             }
             holder.give_back();
         }
+    }
+
+    /// Until there is room for `bytes`.
+    fn ask_all_holders(&self, bytes: usize) {
+        for holder in self.holders() {
+            if self.shared.lock().fits(bytes, self.total()) {
+                return;
+            }
+            holder.give_back();
+        }
+    }
+
+    fn holders(&self) -> Vec<Arc<dyn Yields>> {
+        let mut state = self.shared.lock();
+        state.holders.retain(|holder| holder.strong_count() > 0);
+        state.holders.iter().filter_map(Weak::upgrade).collect()
     }
 
     fn give_back(&self, bytes: usize) {
