@@ -4,6 +4,7 @@ mod directory;
 mod files;
 mod http;
 mod lock;
+mod presence;
 mod runtime;
 
 pub use directory::{Directory, env};
