@@ -6,7 +6,12 @@ use crate::{
     data::{rows::Rows, schema::TableSchema},
     env::{Runtime, Storage},
     error::Result,
-    log::edit::{Edit, TableId},
+    log::{
+        catalog::TableEntry,
+        edit::{Edit, TableId},
+        inline,
+        version::Version,
+    },
     memtable::Memtable,
     merge::{Keep, Merge, Step},
     options::Options,
@@ -15,6 +20,11 @@ use crate::{
     wal::SessionId,
 };
 use std::sync::Arc;
+
+/// Of rows that are only moved every version stays (PROTOCOL L1).
+const KEEP_ALL: Keep = Keep::Versions {
+    watermark: i64::MIN,
+};
 
 /// What a flush of some seals wrote, and from where on.
 #[derive(Debug, Default)]
@@ -92,7 +102,7 @@ impl Flushed {
                 frame: *to,
             }));
         }
-        // Rows of a table that was dropped meanwhile die with it (C6); below the orphan floor gc may
+        // Pending rows of a table that was dropped meanwhile die with it (C6); below the orphan floor gc may
         // have taken the file (G3).
         edits.retain(|edit| version.takes(edit));
         match edits
@@ -143,6 +153,7 @@ pub fn oldest_seals(state: &State, until: u64, most: usize) -> Option<(&Seal, us
 /// Writes the seals of `state` up to `last` as sstables. Rows never go up before older ones of their key:
 /// it takes all seals before it, too.
 pub async fn write_seals(target: Target<'_>, state: &State, last: &Seal) -> Result<Flushed> {
+    let version = &state.version;
     let mut flushed = Flushed {
         jumps: state.jumps,
         ..floors(state, last)
@@ -161,19 +172,46 @@ pub async fn write_seals(target: Target<'_>, state: &State, last: &Seal) -> Resu
             schema: &table.entry.schema,
             schema_version: table.entry.schema_version,
         };
-        let inline = pick(|m| &m.inline);
-        let keep_all = Keep::Versions {
-            watermark: i64::MIN,
-        };
-        output
-            .write(target, inline, keep_all, false, &mut flushed.inline)
-            .await?;
+        if inline::has_older(version, table.id, &table.entry, last.inline_to) {
+            let (id, entry) = (table.id, &table.entry);
+            write_older(target, version, id, entry, last, &mut flushed.inline).await?;
+        } else {
+            let inline = pick(|m| &m.inline);
+            output
+                .write(target, inline, KEEP_ALL, false, &mut flushed.inline)
+                .await?;
+        }
         let pending = pick(|m| &m.pending);
         output
             .write(target, pending, Keep::Newest, true, &mut flushed.pending)
             .await?;
     }
+    for (id, table) in &version.dropped {
+        let entry = &table.entry;
+        write_older(target, version, *id, entry, last, &mut flushed.inline).await?;
+    }
     Ok(flushed)
+}
+
+/// Writes the inline rows of a table that was altered or dropped since as what it was at their time, for
+/// reads as of then. Memory has them as the table is now.
+async fn write_older(
+    target: Target<'_>,
+    version: &Version,
+    table: TableId,
+    entry: &TableEntry,
+    last: &Seal,
+    files: &mut Files,
+) -> Result<()> {
+    for (schema_version, runs) in inline::by_version(version, table, entry, last.inline_to)? {
+        let output = TableOutput {
+            table,
+            schema: &entry.schema_at(schema_version)?,
+            schema_version,
+        };
+        output.write(target, runs, KEEP_ALL, false, files).await?;
+    }
+    Ok(())
 }
 
 /// The floors that a flush of all seals up to `last` raises.

@@ -8,8 +8,9 @@ pub mod recent;
 use crate::{
     data::{adapt::SchemaMap, rows::Rows, schema::TableSchema},
     log::{
+        catalog::TableEntry,
         edit::TableId,
-        version::{LiveFile, TableEntry, Version},
+        version::{LiveFile, Version},
     },
     memtable::Memtable,
     merge::Keep,
@@ -410,7 +411,13 @@ impl State {
             let first = |session: &SessionId| first.get(session).copied();
             (seal.wal_floors).retain(|session, last| first(session).is_some_and(|f| f <= *last));
         }
-        (self.seals).retain(|s| !s.wal_floors.is_empty() || held.contains(&s.generation));
+        let mut seals = std::mem::take(&mut self.seals);
+        seals.retain(|s| {
+            !s.wal_floors.is_empty()
+                || held.contains(&s.generation)
+                || self.has_dropped_inline(0, s.inline_to)
+        });
+        self.seals = seals;
     }
 
     /// After any change of the version or of what is pending.
@@ -431,12 +438,38 @@ impl State {
         });
     }
 
+    /// All tables as they were at a timestamp no later than the head: `version` is the catalog of then, and
+    /// `inline` the rows of the tables that were something else.
+    pub fn as_of(&self, version: Arc<Version>, inline: Vec<(TableId, Rows)>) -> State {
+        let mut then = State::new(version);
+        for (id, table) in &mut then.tables {
+            let now = self.tables.get(id);
+            let same =
+                |now: &&Arc<TableState>| now.entry.schema_version == table.entry.schema_version;
+            if let Some(now) = now.filter(same) {
+                *table = now.clone();
+            }
+        }
+        then.add_inline(inline);
+        then
+    }
+
+    /// Whether a record up to `to` has inline rows of a table that was dropped since, which a flush has
+    /// still to move for reads of the past.
+    fn has_dropped_inline(&self, from: u64, to: u64) -> bool {
+        let version = &self.version;
+        let dropped = |table: &TableId| version.dropped.contains_key(table);
+        !version.dropped.is_empty()
+            && (version.inline.iter()).any(|r| from < r.seq && r.seq <= to && dropped(&r.table))
+    }
+
     /// Closes the active memtables, at a commit's end; the same state if there is nothing in them.
     pub fn sealed(&self) -> State {
         let positions = self.pending.positions();
-        // Commits to tables that were dropped have frames and no rows.
-        let sealed =
-            (self.seals.last()).map_or(positions.is_empty(), |s| s.wal_floors == positions);
+        // Commits to tables that were dropped have frames and no rows in memory.
+        let last = self.seals.last();
+        let sealed = last.map_or(positions.is_empty(), |s| s.wal_floors == positions)
+            && !self.has_dropped_inline(last.map_or(0, |s| s.inline_to), u64::MAX);
         if sealed && self.tables.values().all(|t| t.active.is_empty()) {
             return self.clone();
         }

@@ -128,6 +128,22 @@ impl ColumnHistory {
         TableSchema::from_parts(fields, ids, key, next).map_err(|e| unknown(format!(": {e}")))
     }
 
+    /// The history that there was at schema version `version`, which is `then`; `schema` is the current one.
+    pub fn at_version(&self, schema: &TableSchema, then: &TableSchema, version: u32) -> Self {
+        let spans = || self.past.iter().filter(|p| p.first <= version);
+        let since = |id: &u32| {
+            let over = spans().find(|p| p.id == *id && version <= p.last);
+            let first = over.map(|p| p.first);
+            first.or_else(|| self.current(schema, *id).map(|(first, _)| first))
+        };
+        Self {
+            since: (then.column_ids().iter())
+                .map(|id| since(id).unwrap_or(version))
+                .collect(),
+            past: spans().filter(|p| p.last < version).cloned().collect(),
+        }
+    }
+
     fn check(&self, schema: &TableSchema, version: u32) -> Result<(), String> {
         if self.since.len() != schema.column_ids().len() {
             return Err("the history does not fit the columns".into());

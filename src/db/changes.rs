@@ -5,15 +5,14 @@
 //! A record below the head is read from its slot, whose name gc may have freed and a ghost have won
 //! (PROTOCOL F1): it counts once the record after it, or the head, is seen to follow it.
 
-use super::{
-    Db, Inner, feeds::Previews, log::rows_of, no_such_table, prepare::split, table::to_user,
-};
+use super::{Db, Inner, feeds::Previews, no_such_table, prepare::split, table::to_user};
 use crate::{
     data::{key::KeyRange, rows::Rows},
     error::{Error, ErrorKind, Result},
     log::{
         chain::{Found, unpack},
         edit::{Edit, TableId},
+        inline::rows_of,
         record::Digest,
         version::{InlineRows, LiveFile},
     },

@@ -188,7 +188,14 @@ impl Inner {
             stamp = now.max(stamp + 1);
             frames.push((stamp, prepared.frames()));
         }
-        let positions = wal.lock().await.append(database, &frames).await?;
+        let positions = {
+            let mut wal = wal.lock().await;
+            let appended = wal.append(database, &frames).await;
+            if let Some(lost) = wal.lost() {
+                self.end(lost);
+            }
+            appended?
+        };
         let mut stamps = Vec::with_capacity(frames.len());
         self.change_state(|state| {
             let mut next = state.clone();

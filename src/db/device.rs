@@ -17,7 +17,7 @@ use crate::{
         edit::TableId,
         version::Version,
     },
-    wal::{Commit, SessionId},
+    wal::{Commit, HeldLock, SessionId},
 };
 use bytes::Bytes;
 use futures_channel::oneshot;
@@ -79,7 +79,7 @@ pub(super) struct Device {
     /// Pending commits of this handle may be in the log already: only a reopen can park them.
     pub(super) doubt: AtomicBool,
     /// Held for as long as anything may be put.
-    _lock: super::WalLock,
+    lock: HeldLock,
     /// A version is being written in the background.
     keeping: AtomicBool,
     /// Of the version that is kept.
@@ -117,15 +117,6 @@ struct Disk {
     over: bool,
 }
 
-impl Disk {
-    fn check_not_over(&self) -> Result<()> {
-        match self.over {
-            true => Err(Error::closed()),
-            false => Ok(()),
-        }
-    }
-}
-
 // What puts something takes the device itself: it runs to its end in a task, see `Inner::lasting`.
 impl Device {
     /// `sessions`: those that the WAL had.
@@ -133,7 +124,7 @@ impl Device {
         storage: Arc<dyn Storage>,
         found: Found,
         sessions: impl Iterator<Item = SessionId>,
-        lock: super::WalLock,
+        lock: HeldLock,
     ) -> Self {
         let catalog = match &found.version {
             Ok(Some(kept)) => Keeps::Catalog(catalog_of(&kept.version)),
@@ -157,7 +148,7 @@ impl Device {
             uploads: Mutex::new(with_floors(uploads, version.as_ref().map(|k| &k.version))),
             parked: Mutex::default(),
             doubt: AtomicBool::new(false),
-            _lock: lock,
+            lock,
             keeping: AtomicBool::new(false),
             catalog: Mutex::new(catalog),
         }
@@ -188,7 +179,7 @@ impl Device {
             return Ok(());
         };
         let mut disk = self.disk.lock().await;
-        disk.check_not_over()?;
+        self.check_ours(&disk)?;
         let mut next = with_floors(self.uploads(), Some(&version));
         if let Some(sessions) = sessions {
             next.retain(|session, _| sessions.contains(session));
@@ -226,7 +217,7 @@ impl Device {
     ) -> Result<()> {
         let seq = version.head.seq;
         let mut disk = self.disk.lock().await;
-        disk.check_not_over()?;
+        self.check_ours(&disk)?;
         if version.database.is_none() || disk.kept.is_some_and(|kept| kept >= seq) {
             return Ok(());
         }
@@ -254,9 +245,18 @@ impl Device {
         *keeps != Keeps::Nothing && *keeps != Keeps::Catalog(catalog_of(version))
     }
 
+    /// Whether what is here is this handle's to write: it is not closed, and nobody took the WAL.
+    fn check_ours(&self, disk: &Disk) -> Result<()> {
+        let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        match disk.over {
+            true => Err(Error::closed()),
+            false => lock.as_ref().map_or(Ok(()), |lock| lock.confirm()),
+        }
+    }
+
     async fn forget_version(self: Arc<Self>) -> Result<()> {
         let mut disk = self.disk.lock().await;
-        disk.check_not_over()?;
+        self.check_ours(&disk)?;
         forget(&*self.storage, VERSION_KEY).await?;
         disk.kept = None;
         self.keeps(Keeps::Nothing);

@@ -131,6 +131,7 @@ impl Inner {
         if self.state().seals.is_empty() {
             return Ok(None);
         }
+        self.confirm_wal().await?;
         if self.is_offline() {
             // One request tells whether it is worth while to write sstables; and their names need the
             // store's clock (PROTOCOL T1), or gc's orphan floor would not reach them (G3).

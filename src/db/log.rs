@@ -5,24 +5,24 @@
 
 use super::{Current, Inner, offline::check_lineage, settings::settings_of};
 use crate::{
-    data::{adapt::SchemaMap, intake, rows::Rows, schema::TableSchema},
+    data::rows::Rows,
     error::{Error, ErrorKind, Result},
     log::{
         chain::{Found, unpack},
         clock::Moment,
         edit::{Edit, TableId},
+        inline::{all_inline_rows, inline_rows},
         record::{Record, encode_object, record_key},
         store::{Fence, Loaded, Slot, Tail, unknown},
-        version::{Head, InlineRows, TableEntry, Version},
+        version::{Head, Version},
     },
-    merge::{Kind, sorted_rows},
     state::{
         State, TableState,
         recent::{self, Touched},
     },
 };
 use bytes::Bytes;
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 /// How many foreign records a commit goes past before it gives up as `Unavailable`.
 const MAX_LOST_RACES: usize = 64;
@@ -360,86 +360,4 @@ impl Step {
 /// PROTOCOL C6: rows of a dropped table die with it.
 pub(super) fn dropped() -> Error {
     Error::invalid("the table was dropped: create it again, and ask the database for the new one")
-}
-
-/// All inline rows of a version, oldest record first.
-pub(super) fn all_inline_rows(version: &Version) -> Result<Vec<(TableId, Rows)>> {
-    let seqs: BTreeSet<u64> = version.inline.iter().map(|r| r.seq).collect();
-    let mut all = Vec::new();
-    for seq in seqs {
-        all.extend(inline_rows(version, seq)?);
-    }
-    Ok(all)
-}
-
-/// The rows that record `seq` carries inline.
-fn inline_rows(version: &Version, seq: u64) -> Result<Vec<(TableId, Rows)>> {
-    let of_record = version.inline.iter().filter(|r| r.seq == seq);
-    rows_of(version, of_record)
-}
-
-/// Inline rows of one record, sorted: one row per key and table (PROTOCOL T4). Without those of tables that
-/// are not there any more.
-pub(super) fn rows_of<'a>(
-    version: &Version,
-    of_record: impl IntoIterator<Item = &'a InlineRows>,
-) -> Result<Vec<(TableId, Rows)>> {
-    let mut out: Vec<(TableId, Rows)> = Vec::new();
-    for rows in of_record {
-        let Some(entry) = version.tables.get(&rows.table) else {
-            continue;
-        };
-        let sorted = decode_inline(entry, rows)?;
-        match out.iter_mut().find(|(table, _)| *table == rows.table) {
-            None => out.push((rows.table, sorted)),
-            Some((_, earlier)) => *earlier = later_wins(earlier, sorted)?,
-        }
-    }
-    Ok(out)
-}
-
-/// Rows decoded as what they were validated against, in today's layout (PROTOCOL C6).
-fn decode_inline(entry: &TableEntry, rows: &InlineRows) -> Result<Rows> {
-    let place = |e: Error| Error::corrupt(format!("{}: {e}", record_key(rows.seq)));
-    let schema = entry.schema_at(rows.schema_version).map_err(place)?;
-    let batches = decode_rows(&schema, rows.kind, &rows.ipc).map_err(place)?;
-    let sorted = sorted_rows(&schema, rows.kind, &batches, rows.ts)?;
-    match rows.schema_version == entry.schema_version {
-        true => Ok(sorted),
-        false => SchemaMap::new(&schema, &entry.schema)?.rows(&sorted),
-    }
-}
-
-/// IPC bytes that were validated when they were written; they are validated again.
-pub(super) fn decode_rows(
-    schema: &TableSchema,
-    kind: Kind,
-    ipc: &Bytes,
-) -> Result<Vec<arrow_array::RecordBatch>> {
-    let mode = match kind {
-        Kind::Upsert => intake::Mode::Upsert,
-        Kind::Delete => intake::Mode::Delete,
-    };
-    let limits = intake::Limits {
-        commit_bytes: usize::MAX,
-        ..intake::Limits::default()
-    };
-    intake::read_ipc(ipc, schema, mode, &limits)
-}
-
-/// Two sets of rows of one record: of equal keys the later wins, and all carry the record's stamp.
-fn later_wins(earlier: &Rows, later: Rows) -> Result<Rows> {
-    let stamp = later.stamps.get(0);
-    let newer = Rows {
-        stamps: crate::data::rows::Stamps::All(stamp + 1),
-        ..later
-    };
-    let merged = crate::memtable::merge_all([earlier.clone(), newer], crate::merge::Keep::Newest)?;
-    let Some(rows) = merged else {
-        return Ok(earlier.clone());
-    };
-    Ok(Rows {
-        stamps: crate::data::rows::Stamps::All(stamp),
-        ..rows
-    })
 }

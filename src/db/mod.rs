@@ -43,7 +43,7 @@ pub use upload::{KeepUploaded, UploadOptions, Uploaded};
 
 use crate::{
     data::schema::TableSchema,
-    env::{Counted, Env, LockGuard, Runtime, Storage},
+    env::{Counted, Env, Runtime, Storage},
     error::{Error, ErrorKind, Result},
     log::{
         chain::Recent,
@@ -55,7 +55,7 @@ use crate::{
     options::Options,
     scan::readers::Readers,
     state::State,
-    wal::{DatabaseId, SessionId, WalWriter},
+    wal::{DatabaseId, HeldLock, SessionId, WalWriter},
 };
 use commit::Queue;
 use line::{First, Line, Lined};
@@ -102,17 +102,16 @@ struct Inner {
     /// One flush or checkpoint at a time; see `alone`.
     maintenance: Line,
     readers: Arc<Readers>,
-    lock: WalLock,
+    lock: HeldLock,
     closed: AtomicBool,
+    /// Why the handle ended by itself: the WAL is not its own any more.
+    lost: Mutex<Option<Error>>,
     /// Set under `maintenance` at the end of `close`. A flush that ran after it would upload rows
     /// that the next handle replays from the WAL, perhaps above that handle's newer ones.
     ended: AtomicBool,
     counts: stats::Counts,
     feeds: feeds::Feeds,
 }
-
-/// The lock of the WAL's directory, while it is held.
-type WalLock = Arc<Mutex<Option<Box<dyn LockGuard>>>>;
 
 /// Where the handle is in the log. Swapped together, so that a proof never speaks of another position.
 #[derive(Clone)]
@@ -281,15 +280,40 @@ impl Inner {
 
     fn check_open(&self) -> Result<()> {
         match self.closed.load(Ordering::Acquire) {
-            true => Err(Error::closed()),
+            true => Err(self.why_closed()),
             false => Ok(()),
         }
+    }
+
+    fn why_closed(&self) -> Error {
+        let lost = self.lost.lock().unwrap_or_else(PoisonError::into_inner);
+        lost.as_ref().map_or_else(Error::closed, Error::duplicate)
+    }
+
+    /// The WAL is not this handle's any more: it ends, so that it acknowledges, uploads and deletes
+    /// nothing from now on.
+    fn end(&self, why: Error) {
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
+        self.closed.store(true, Ordering::Release);
+        self.ended.store(true, Ordering::Release);
+        self.watch.wake();
+    }
+
+    /// Asks whether the WAL is still this handle's, before something is done that only its holder may.
+    async fn confirm_wal(&self) -> Result<()> {
+        let Some(wal) = &self.wal else { return Ok(()) };
+        let mut wal = wal.lock().await;
+        let confirmed = wal.confirm();
+        if let Some(lost) = wal.lost() {
+            self.end(lost);
+        }
+        confirmed
     }
 
     /// Whether flushes and checkpoints may still begin; asked while `alone` in `maintenance`.
     fn check_not_ended(&self) -> Result<()> {
         match self.ended.load(Ordering::Acquire) {
-            true => Err(Error::closed()),
+            true => Err(self.why_closed()),
             false => Ok(()),
         }
     }

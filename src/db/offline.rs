@@ -2,12 +2,13 @@
 //! the device kept, with the WAL replayed on top. Its position was never proved in this process, so no
 //! reply counts (PROTOCOL F1) until the log was loaded anew; and the store may not be the one it was.
 
-use super::{Inner, device::Found, log::all_inline_rows};
+use super::{Inner, device::Found};
 use crate::{
     error::{Error, ErrorKind, Result},
     log::{
         chain::Recent,
         clock::Moment,
+        inline::all_inline_rows,
         store::{Loaded, Tail},
         version::Version,
     },

@@ -7,7 +7,6 @@ use super::{
     device::{self, Device, Found, merged_floors},
     feeds::Feeds,
     line::{Line, Lined},
-    log::{all_inline_rows, decode_rows},
     offline::{Start, start},
     parked,
     stats::Counts,
@@ -20,6 +19,7 @@ use crate::{
     log::{
         clock::StoreTime,
         device::Upload,
+        inline::{all_inline_rows, decode_rows},
         store::{LogStore, Tail},
     },
     merge::{Kind, sorted_rows},
@@ -93,7 +93,8 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
         };
         let replayed = replay.run(storage.as_ref(), &found, &mut state).await?;
         let storage: Arc<dyn Storage> = storage.clone();
-        let writer = WalWriter::new(storage.clone(), runtime.clone(), &options, replayed.tail);
+        let writer = WalWriter::new(storage.clone(), runtime.clone(), &options, replayed.tail)
+            .guarded_by(lock.clone());
         // Of sessions before this one nobody knows, unless it is noted.
         let before = (writer.sessions().into_iter()).filter(|s| *s != writer.session());
         let kept = Device::new(storage, found, before, lock.clone());
@@ -142,6 +143,7 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
             readers,
             lock,
             closed: AtomicBool::new(false),
+            lost: Mutex::new(None),
             ended: AtomicBool::new(false),
             counts,
             feeds: Feeds::default(),

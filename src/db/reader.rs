@@ -126,10 +126,12 @@ impl Reader {
         match &self.view {
             View::Newest => self.inner.after_missing(seen, error).await,
             _ => {
-                let newer = self.inner.after_missing(seen, error).await;
-                // Only if a newer state does without the file, or the table; else a live one is missing.
-                if self.inner.state().tables.contains_key(&seen.id) {
-                    newer?;
+                self.inner.refresh().await?;
+                // Only if the newest version does without some file; else a live one is missing.
+                let kept = self.inner.state().version.files_of(seen.id);
+                let live = |id| kept.iter().any(|f| f.meta.id == id);
+                if seen.files.iter().all(|f| live(f.meta.id)) {
+                    return Err(error);
                 }
                 Err(Error::new(
                     ErrorKind::Expired,

@@ -12,8 +12,9 @@ use crate::{
     data::{alter::Alteration, schema::TableSchema},
     error::{Error, ErrorKind, Result},
     log::{
+        catalog::TableEntry,
         edit::{Edit, TableId},
-        version::{TableEntry, Version},
+        version::Version,
     },
     state::State,
 };
@@ -22,7 +23,7 @@ use std::sync::Arc;
 impl Db {
     /// Alters a table, all `changes` in one commit, and gives its handle; handles that are there go on
     /// working. No row is rewritten: what was written before is read through the column ids, as the
-    /// table is today, also as of an earlier time. Other handles see it when they next refresh or
+    /// table is today; a read as of an earlier time sees it as it was then. Other handles see it when they next refresh or
     /// commit; rows that they validated before are taken as they are.
     ///
     /// # Errors
@@ -42,7 +43,8 @@ impl Db {
     }
 
     /// Drops a table with all its rows; whether there was one of that name. Its handles say so from
-    /// then on; a scan under way ends as it began. Rows that a device has acknowledged and not yet
+    /// then on; a scan under way ends as it began, and reads as of an earlier time see it for as long as
+    /// the retention, or a tag, keeps that time. Rows that a device has acknowledged and not yet
     /// uploaded die with the table, whoever dropped it: `stats().dropped_rows` counts them there.
     ///
     /// # Errors
@@ -191,7 +193,7 @@ fn edits(
     }
     let schema = Arc::new(schema.clone());
     // What `Version::apply` will check of the record.
-    (entry.altered(name.clone(), schema.clone())).map_err(Error::invalid)?;
+    (entry.altered(name.clone(), schema.clone(), i64::MAX)).map_err(Error::invalid)?;
     Ok(vec![Edit::AlterTable {
         table,
         name,
@@ -217,6 +219,9 @@ fn plan_drop(state: &State, name: &str, found: &mut Option<TableId>) -> Result<V
         },
     };
     *found = table;
+    if table.is_some() {
+        version.check_drop()?;
+    }
     Ok(table
         .map(|table| Edit::DropTable { table })
         .into_iter()

@@ -9,7 +9,11 @@ use super::{
 use crate::{
     data::schema::TableSchema,
     error::Result,
-    log::history::{AsOf, is_beyond, resolve},
+    log::{
+        history::{AsOf, is_beyond, resolve},
+        inline::all_inline_rows,
+    },
+    platform::date::iso_micros,
     state::State,
 };
 use arrow_array::RecordBatch;
@@ -46,8 +50,8 @@ impl Db {
 
     /// All tables as of a moment, as the log has them: the same for every reader, for ever. A time beyond
     /// the log's head means the head, after a look at whether it is still the head ([`Db::refresh`]);
-    /// [`Snapshot::timestamp`] says which it became (PROTOCOL T3). Rows are read through today's catalog:
-    /// columns that were dropped since are not seen, and neither are dropped tables.
+    /// [`Snapshot::timestamp`] says which it became (PROTOCOL T3). Tables have the names and columns that
+    /// they had then; those that were dropped since are there, those that were created since are not.
     ///
     /// # Errors
     /// `Expired`, naming the oldest time there is, if it is not kept any more; `Invalid` for a tag that
@@ -61,11 +65,18 @@ impl Db {
         let timestamp = resolve(&state.version, &at)?;
         Ok(Snapshot {
             inner: self.inner.clone(),
-            state,
+            state: as_it_was(state, timestamp)?,
             as_of: timestamp,
             timestamp,
         })
     }
+}
+
+/// DESIGN promise 18: names, schemas and tables of `ts`, not those of now.
+fn as_it_was(state: Arc<State>, ts: i64) -> Result<Arc<State>> {
+    let then = state.version.as_of(ts)?;
+    let inline = all_inline_rows(&then)?;
+    Ok(Arc::new(state.as_of(Arc::new(then), inline)))
 }
 
 impl Snapshot {
@@ -86,7 +97,11 @@ impl Snapshot {
                     view: View::Pinned(self.state.clone(), self.as_of),
                 },
             }),
-            None => Err(no_such_table(&self.state, name)),
+            None if self.as_of == i64::MAX => Err(no_such_table(&self.state, name)),
+            None => {
+                let then = format!("as of {}", iso_micros(self.timestamp));
+                Err(no_such_table(&self.state, name).context(&then))
+            }
         }
     }
 

@@ -252,6 +252,10 @@ impl AppendFile for CountedAppend {
         self.inner.sync()
     }
 
+    fn confirm<'a>(&'a mut self) -> BoxFuture<'a, Result<()>> {
+        self.inner.confirm()
+    }
+
     fn len(&self) -> u64 {
         self.inner.len()
     }

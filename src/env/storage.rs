@@ -120,6 +120,13 @@ pub trait AppendFile: Send {
     /// Makes all that was written, and the file's name, durable.
     fn sync<'a>(&'a mut self) -> BoxFuture<'a, Result<()>>;
 
+    /// Whether what is written here is still found under the file's name; `Closed`, saying what became of
+    /// it, if not: it was removed, or somebody else wrote to it. What was written before the call counts
+    /// as found if it was so within the last second.
+    fn confirm<'a>(&'a mut self) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async { Ok(()) })
+    }
+
     /// The length in bytes, of what was there and what was written.
     fn len(&self) -> u64;
 
@@ -134,6 +141,13 @@ pub trait AppendFile: Send {
 
 /// A held lock. Dropping it frees it at the latest when the process ends; `release` frees it now.
 pub trait LockGuard: Send + Sync {
+    /// Whether it is still held; `Closed`, saying who took it, if not. Where the death of a holder can only
+    /// be presumed, one that lives may lose its lock: it asks before it acknowledges anything. An error of
+    /// another kind leaves it open.
+    fn confirm(&self) -> Result<()> {
+        Ok(())
+    }
+
     /// Frees the lock now.
     fn release(self: Box<Self>) -> BoxFuture<'static, Result<()>>;
 }

@@ -4,12 +4,14 @@
 //! CURRENT body: seq u64 · option checkpoint bytes. Checkpoint body: as `encode` writes it, in order.
 
 use super::{
+    catalog::{DroppedTable, Era, TableEntry},
     codec::{Decoder, Encoder},
+    edit::TableId,
     edit::{
         decode_history, decode_kind, decode_meta, decode_schema, decode_settings, decode_slice,
         encode_history, encode_kind, encode_meta, encode_schema, encode_settings,
     },
-    version::{Head, InlineRows, LiveFile, TableEntry, Version},
+    version::{Head, InlineRows, LiveFile, Version},
 };
 use crate::{error::Result, sstable::meta::Ulid};
 use bytes::Bytes;
@@ -38,11 +40,11 @@ pub fn encode_checkpoint(version: &Version) -> Vec<u8> {
     out.raw(&version.head.digest);
     out.u32(version.next_table);
     out.list(version.tables.iter(), |out, (id, table)| {
-        out.u32(*id);
-        out.text(&table.name);
-        out.u32(table.schema_version);
-        encode_schema(out, &table.schema);
-        encode_history(out, &table.history);
+        encode_entry(out, *id, table);
+    });
+    out.list(version.dropped.iter(), |out, (id, table)| {
+        encode_entry(out, *id, &table.entry);
+        out.i64(table.ts);
     });
     out.list(version.files.iter(), |out, (id, files)| {
         out.u32(*id);
@@ -88,19 +90,11 @@ pub fn decode_checkpoint(object: &str, bytes: &Bytes) -> Result<Version> {
             digest: input.array()?,
         },
         next_table: input.u32()?,
-        tables: (input.list(|input| {
-            let (id, name, schema_version) = (input.u32()?, input.text()?, input.u32()?);
-            let schema = Arc::new(decode_schema(input)?);
-            let history = Arc::new(decode_history(input, &schema, schema_version)?);
-            Ok((
-                id,
-                TableEntry {
-                    name,
-                    schema,
-                    schema_version,
-                    history,
-                },
-            ))
+        tables: input.list(decode_entry)?.into_iter().collect(),
+        dropped: (input.list(|input| {
+            let (id, entry) = decode_entry(input)?;
+            let ts = input.i64()?;
+            Ok((id, DroppedTable { entry, ts }))
         })?)
         .into_iter()
         .collect(),
@@ -145,7 +139,60 @@ pub fn decode_checkpoint(object: &str, bytes: &Bytes) -> Result<Version> {
     if !version.head.is_possible() || stamps.max() > Some(version.head.ts) {
         return Err(input.corrupt("its numbers and timestamps are none that a log comes to"));
     }
-    Ok(version)
+    match check_past(&version) {
+        Ok(()) => Ok(version),
+        Err(why) => Err(input.corrupt(why)),
+    }
+}
+
+fn encode_entry(out: &mut Encoder, id: TableId, table: &TableEntry) {
+    out.u32(id);
+    out.text(&table.name);
+    out.u32(table.schema_version);
+    encode_schema(out, &table.schema);
+    encode_history(out, &table.history);
+    out.list(table.eras.iter(), |out, era| {
+        out.u32(era.version);
+        out.i64(era.since);
+        out.text(&era.name);
+    });
+}
+
+fn decode_entry(input: &mut Decoder<'_>) -> Result<(TableId, TableEntry)> {
+    let (id, name, schema_version) = (input.u32()?, input.text()?, input.u32()?);
+    let schema = Arc::new(decode_schema(input)?);
+    let history = Arc::new(decode_history(input, &schema, schema_version)?);
+    let eras = input.list(|input| {
+        Ok(Era {
+            version: input.u32()?,
+            since: input.i64()?,
+            name: input.text()?,
+        })
+    })?;
+    let entry = TableEntry {
+        name,
+        schema,
+        schema_version,
+        history,
+        eras: Arc::new(eras),
+    };
+    Ok((id, entry))
+}
+
+/// What reads of the past go by.
+fn check_past(version: &Version) -> Result<(), &'static str> {
+    let head = version.head.ts;
+    for entry in version.tables.values() {
+        entry.check_eras(head)?;
+    }
+    for (id, table) in &version.dropped {
+        table.entry.check_eras(table.ts)?;
+        let late = table.ts > head || table.ts <= version.watermark;
+        if late || version.tables.contains_key(id) || *id >= version.next_table {
+            return Err("a dropped table is none that reads of the past could see");
+        }
+    }
+    Ok(())
 }
 
 /// The bytes of CURRENT for the checkpoint at `seq` with these bytes.

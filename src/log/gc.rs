@@ -198,11 +198,13 @@ pub fn next_watermark(version: &Version, terms: &Terms) -> i64 {
 }
 
 /// Whether raising the watermark is worth a record of its own: by at least the grace time, and above the
-/// timestamp of some row.
+/// timestamp of some row, or of the drop of a table that is kept until then.
 pub fn is_due(watermark: i64, version: &Version, terms: &Terms) -> bool {
     let files = version.files.values().flat_map(|files| files.iter());
     let of_files = files.map(|f| f.meta.stamps.map_or(f.added_ts, |(min, _)| min));
     let oldest = of_files.chain(version.inline.iter().map(|r| r.ts)).min();
+    let drops = version.dropped.values().map(|table| table.ts);
     watermark >= version.watermark.saturating_add(terms.grace)
-        && oldest.is_some_and(|oldest| oldest < watermark)
+        && (oldest.is_some_and(|oldest| oldest < watermark)
+            || drops.min().is_some_and(|drop| drop <= watermark))
 }

@@ -2,15 +2,12 @@
 //! is pure and checks the chain (PROTOCOL N1 `prev`), so that a bad record changes nothing.
 
 use super::{
+    catalog::{DroppedTable, TableEntry},
     edit::{Edit, Settings, TableId},
     record::{Digest, Record, record_key},
 };
 use crate::{
-    data::{
-        history::{ColumnHistory, MAX_PAST_COLUMNS},
-        schema::TableSchema,
-    },
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     merge::Kind,
     sstable::meta::{SstableMeta, Ulid},
     wal::{DatabaseId, SessionId},
@@ -20,6 +17,9 @@ use std::{
     collections::{BTreeMap, HashMap},
     sync::Arc,
 };
+
+/// Most dropped tables that are kept for reads of the past; each is in every checkpoint.
+const MAX_DROPPED: usize = 4096;
 
 /// A position in the log.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,61 +36,6 @@ impl Head {
     /// Whether a log can have come here: numbers beyond are not counted on from.
     pub(super) fn is_possible(&self) -> bool {
         self.seq <= u64::MAX >> 1 && (0..=i64::MAX >> 1).contains(&self.ts)
-    }
-}
-
-/// A table in the catalog.
-#[derive(Clone, Debug, PartialEq)]
-pub struct TableEntry {
-    /// Its name.
-    pub name: String,
-    /// Its schema.
-    pub schema: Arc<TableSchema>,
-    /// Counts up at each alteration, from 1.
-    pub schema_version: u32,
-    /// The schema versions before it: what was written under them is still there.
-    pub history: Arc<ColumnHistory>,
-}
-
-impl TableEntry {
-    /// That of a new table.
-    pub fn new(name: String, schema: Arc<TableSchema>) -> Self {
-        Self {
-            name,
-            history: Arc::new(ColumnHistory::new(&schema)),
-            schema,
-            schema_version: 1,
-        }
-    }
-
-    /// The schema that was number `version`; `Corrupt` if there was none.
-    pub fn schema_at(&self, version: u32) -> Result<Arc<TableSchema>> {
-        if version == self.schema_version {
-            return Ok(self.schema.clone());
-        }
-        let (schema, now) = (&self.schema, self.schema_version);
-        (self.history.schema_at(schema, now, version)).map(Arc::new)
-    }
-
-    /// The entry after an alteration, if what was written before it can still be read.
-    pub fn altered(&self, name: String, schema: Arc<TableSchema>) -> Result<Self, String> {
-        schema.follows(&self.schema)?;
-        let history = (self.history).after(&self.schema, self.schema_version, &schema);
-        if history.past().len() > MAX_PAST_COLUMNS {
-            return Err(format!(
-                "its columns were changed {MAX_PAST_COLUMNS} times, the most there may be: copy it \
-                 into a new table"
-            ));
-        }
-        let schema_version = (self.schema_version.checked_add(1)).ok_or_else(|| {
-            "its schema versions are used up: copy it into a new table".to_owned()
-        })?;
-        Ok(Self {
-            name,
-            schema,
-            schema_version,
-            history: Arc::new(history),
-        })
     }
 }
 
@@ -143,6 +88,9 @@ pub struct Version {
     pub head: Head,
     /// Catalog: tables by number.
     pub tables: BTreeMap<TableId, TableEntry>,
+    /// Tables that were dropped above the watermark: reads as of an earlier time see them, with their
+    /// files and inline rows (DESIGN promise 18).
+    pub dropped: BTreeMap<TableId, DroppedTable>,
     /// The number the next table gets.
     pub next_table: TableId,
     /// Live sstables of each table, in the order they were added.
@@ -173,6 +121,7 @@ impl Default for Version {
                 digest: [0; 32],
             },
             tables: BTreeMap::new(),
+            dropped: BTreeMap::new(),
             next_table: 1,
             files: BTreeMap::new(),
             inline: Arc::new(Vec::new()),
@@ -228,15 +177,58 @@ impl Version {
         self.inline.iter().map(|r| r.ipc.len()).sum()
     }
 
-    /// Whether `edit` can be in the next record. Rows and files of a table that was dropped meanwhile die
-    /// with it (PROTOCOL C6): a record that has them could not be applied.
+    /// Whether `edit` can be in the next record. New rows of a table that was dropped meanwhile die with it
+    /// (PROTOCOL C6): a record that has them could not be applied. Rows that are only moved stay for who
+    /// reads as of an earlier time.
     pub fn takes(&self, edit: &Edit) -> bool {
         match edit {
-            Edit::Rows { table, .. } | Edit::AddSstable { table, .. } => {
+            Edit::Rows { table, .. } => self.tables.contains_key(table),
+            Edit::AddSstable { table, meta, .. } => {
                 self.tables.contains_key(table)
+                    || meta.stamps.is_some() && self.dropped.contains_key(table)
             }
             _ => true,
         }
+    }
+
+    /// Why no table can be dropped now, if so.
+    pub fn check_drop(&self) -> Result<()> {
+        match self.dropped.len() >= MAX_DROPPED {
+            true => Err(Error::new(ErrorKind::Unavailable, too_many_dropped())),
+            false => Ok(()),
+        }
+    }
+
+    /// The catalog as it was at `ts`, no later than the head, with the files that had its rows. Inline rows
+    /// are there of the tables only that were something else then: of the others, who asks has them.
+    pub fn as_of(&self, ts: i64) -> Result<Version> {
+        let dropped = self.dropped.iter().filter(|(_, table)| ts < table.ts);
+        let dropped = dropped.map(|(id, table)| (id, &table.entry));
+        let mut then = Version {
+            tables: BTreeMap::new(),
+            dropped: BTreeMap::new(),
+            ..self.clone()
+        };
+        for (id, now) in self.tables.iter().chain(dropped) {
+            let Some(entry) = now.as_of(ts)? else {
+                continue;
+            };
+            let by_then = |file: &&LiveFile| file.schema_version <= entry.schema_version;
+            if let Some(files) = self.files.get(id) {
+                let files = files.iter().filter(by_then).cloned().collect();
+                then.files.insert(*id, Arc::new(files));
+            }
+            then.tables.insert(*id, entry);
+        }
+        let same = |id: &TableId| {
+            let version = |version: &Version| version.tables.get(id).map(|t| t.schema_version);
+            version(self) == version(&then)
+        };
+        let inline = self.inline.iter().filter(|rows| {
+            rows.ts <= ts && then.tables.contains_key(&rows.table) && !same(&rows.table)
+        });
+        then.inline = Arc::new(inline.cloned().collect());
+        Ok(then)
     }
 
     /// The version after `record`, whose bytes have `digest`.
@@ -308,7 +300,7 @@ impl Version {
                 schema_version,
                 meta,
             } => {
-                self.known_at(*table, *schema_version)?;
+                self.check_added(*table, *schema_version, meta)?;
                 if meta.id <= self.orphan_floor {
                     return Err(format!("sstable {} is below the orphan floor", meta.id));
                 }
@@ -339,7 +331,7 @@ impl Version {
                 self.next_table = after.ok_or_else(|| {
                     format!("table {name:?} with number {table} cannot be created")
                 })?;
-                let entry = TableEntry::new(name.clone(), schema.clone());
+                let entry = TableEntry::new(name.clone(), schema.clone(), record.ts);
                 self.tables.insert(*table, entry);
             }
             Edit::AlterTable {
@@ -352,15 +344,20 @@ impl Version {
                         "table {table} cannot be named {name:?}: another is"
                     ));
                 }
-                let altered = self.known(*table)?.altered(name.clone(), schema.clone());
+                let entry = self.known(*table)?;
+                let altered = entry.altered(name.clone(), schema.clone(), record.ts);
                 let altered = altered.map_err(|why| format!("table {table} is altered: {why}"))?;
                 self.tables.insert(*table, altered);
             }
             Edit::DropTable { table } => {
                 self.known(*table)?;
-                self.tables.remove(table);
-                self.files.remove(table);
-                Arc::make_mut(&mut self.inline).retain(|r| r.table != *table);
+                if self.dropped.len() >= MAX_DROPPED {
+                    return Err(too_many_dropped());
+                }
+                if let Some(entry) = self.tables.remove(table) {
+                    let ts = record.ts;
+                    self.dropped.insert(*table, DroppedTable { entry, ts });
+                }
             }
             Edit::InlineFloor { to, .. } => {
                 self.inline_floor = self.inline_floor.max(*to);
@@ -372,7 +369,10 @@ impl Version {
                 self.wal_floors.insert(*session, (floor, record.ts));
             }
             Edit::OrphanFloor { ulid } => self.orphan_floor = self.orphan_floor.max(*ulid),
-            Edit::Watermark { ts } => self.watermark = self.watermark.max(*ts),
+            Edit::Watermark { ts } => {
+                self.watermark = self.watermark.max(*ts);
+                self.forget();
+            }
             Edit::Tag { name, ts } => {
                 self.tags.insert(name.clone(), *ts);
             }
@@ -384,6 +384,44 @@ impl Version {
         Ok(())
     }
 
+    /// Lets go of what no read as of the watermark or later sees.
+    fn forget(&mut self) {
+        let watermark = self.watermark;
+        let entries = self.tables.values_mut();
+        entries
+            .chain(self.dropped.values_mut().map(|table| &mut table.entry))
+            .for_each(|entry| entry.forget_before(watermark));
+        let before = self.dropped.len();
+        self.dropped.retain(|_, table| table.ts > watermark);
+        if self.dropped.len() < before {
+            let (tables, dropped) = (&self.tables, &self.dropped);
+            let kept = |table: &TableId| tables.contains_key(table) || dropped.contains_key(table);
+            self.files.retain(|table, _| kept(table));
+            Arc::make_mut(&mut self.inline).retain(|rows| kept(&rows.table));
+        }
+    }
+
+    /// Fresh files are of tables that are there; those of rows that were moved may be of one that was
+    /// dropped. No file has rows that are older than the schema version it was written under: who reads
+    /// as of then would miss what that left out.
+    fn check_added(&self, table: TableId, version: u32, meta: &SstableMeta) -> Result<(), String> {
+        let Some((oldest, _)) = meta.stamps else {
+            return self.known_at(table, version);
+        };
+        let entry = match self.dropped.get(&table) {
+            Some(dropped) => &dropped.entry,
+            None => self.known(table)?,
+        };
+        check_schema_version(table, entry, version)?;
+        match entry.since(version) {
+            Some(since) if oldest < since && self.watermark < since => Err(format!(
+                "sstable {} of schema version {version}, which began at {since}, has rows of {oldest}",
+                meta.id
+            )),
+            _ => Ok(()),
+        }
+    }
+
     fn known(&self, table: TableId) -> Result<&TableEntry, String> {
         self.tables
             .get(&table)
@@ -392,12 +430,23 @@ impl Version {
 
     /// A table that has had that schema version.
     fn known_at(&self, table: TableId, version: u32) -> Result<(), String> {
-        let now = self.known(table)?.schema_version;
-        match (1..=now).contains(&version) {
-            true => Ok(()),
-            false => Err(format!(
-                "it names schema version {version} of table {table}, which is at {now}"
-            )),
-        }
+        check_schema_version(table, self.known(table)?, version)
     }
+}
+
+fn check_schema_version(table: TableId, entry: &TableEntry, version: u32) -> Result<(), String> {
+    let now = entry.schema_version;
+    match (1..=now).contains(&version) {
+        true => Ok(()),
+        false => Err(format!(
+            "it names schema version {version} of table {table}, which is at {now}"
+        )),
+    }
+}
+
+fn too_many_dropped() -> String {
+    format!(
+        "{MAX_DROPPED} dropped tables are kept for reads of the past, the most there may be: run gc, with a \
+         shorter retention or fewer tags"
+    )
 }

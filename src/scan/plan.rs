@@ -10,7 +10,7 @@ use crate::{
         schema::TableSchema,
     },
     error::Result,
-    log::version::{LiveFile, TableEntry},
+    log::{catalog::TableEntry, version::LiveFile},
     options::Options,
     state::TableState,
 };

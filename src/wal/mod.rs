@@ -24,7 +24,14 @@ pub use frame::{FrameBody, FrameKind};
 pub use replay::{Replayed, Tail, replay, replay_with};
 pub use writer::WalWriter;
 
-use std::fmt;
+use crate::env::LockGuard;
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+};
+
+/// The lock of a WAL's directory, while it is held.
+pub type HeldLock = Arc<Mutex<Option<Box<dyn LockGuard>>>>;
 
 /// Names one opening of a WAL: random, drawn anew each time (W1).
 pub type SessionId = [u8; 16];

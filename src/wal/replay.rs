@@ -1,6 +1,7 @@
 //! Replay: reads a WAL back, oldest commit first, one segment in memory at a time. Writes nothing.
 //!
-//! The chain is found from its end: the last segment with a whole header is the newest; each header
+//! The chain is found from its end: of the segments with a whole header the last of the highest term is the
+//! newest (a holder that lost the WAL may have begun one later, under its old term); each header
 //! names its predecessor and where that one ends; the chain starts at the segment that names none, or
 //! one that was truncated (the log has its last frame). Segments not on the chain are debris of
 //! creations that failed: never read, deleted by truncation. New numbers lie above all of them.
@@ -39,6 +40,8 @@ pub struct Tail {
     pub(super) segments: Vec<Segment>,
     /// The highest number in use.
     pub(super) highest: u64,
+    /// The highest term in use.
+    pub(super) term: Option<u32>,
 }
 
 /// A segment file that is no longer written to.
@@ -86,6 +89,10 @@ pub async fn replay_with(
     let chain = plan_chain(&place, &heads, floors)?;
     let newest = chain.last().map(|(header, _)| header.number);
     for (number, head) in heads.range(newest.map_or(0, |newest| newest + 1)..) {
+        if let Head::Whole(_) = head {
+            // Of a holder that had lost the WAL: nothing in it was acknowledged.
+            continue;
+        }
         let bytes = read(storage, &place, *number).await?;
         if segment::headless_is_damaged(*number, *head, &bytes) {
             let message = "the header is damaged (its checksum does not hold)".to_owned();
@@ -112,6 +119,7 @@ pub async fn replay_with(
         tail: Tail {
             database,
             highest: sizes.keys().next_back().copied().unwrap_or(0),
+            term: chain.last().map(|(header, _)| header.term),
             segments: sizes
                 .iter()
                 .map(|(number, size)| describe(*number, *size, walks.get(number)))
@@ -155,7 +163,8 @@ fn plan_chain(
         Head::Whole(header) => Some(*header),
         _ => None,
     };
-    let Some(newest) = heads.values().rev().find_map(whole) else {
+    let newest = heads.values().filter_map(whole);
+    let Some(newest) = newest.max_by_key(|header| (header.term, header.number)) else {
         return Ok(Vec::new());
     };
     let mut chain = vec![(newest, None)];

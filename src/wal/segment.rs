@@ -13,7 +13,7 @@
 //! | 72 | 8 | previous segment: where its last whole commit ends, in bytes (else 0) |
 //! | 80 | 16 | previous segment: its session id (else 0) |
 //! | 96 | 8 | previous segment: number of its last committed frame (else 0) |
-//! | 104 | 4 | 0 |
+//! | 104 | 4 | term: one more than the highest there was when the WAL was opened |
 //! | 108 | 4 | crc32c of bytes 0..108 |
 //! | 112 | … | frames, up to the end of the file |
 //!
@@ -70,6 +70,9 @@ pub(super) struct Header {
     pub(super) number: u64,
     pub(super) first_frame: u64,
     pub(super) prev: Option<Link>,
+    /// Counts up with each opening that writes: a holder that lost the WAL and does not know it yet must not
+    /// lead the chain away from who took it.
+    pub(super) term: u32,
 }
 
 /// What is where a header should be.
@@ -99,6 +102,7 @@ impl Header {
             out[80..96].copy_from_slice(&prev.session);
             out[96..104].copy_from_slice(&prev.last.to_le_bytes());
         }
+        out[104..108].copy_from_slice(&self.term.to_le_bytes());
         let crc = crc32c::crc32c(&out[..CRC_AT]);
         out[CRC_AT..].copy_from_slice(&crc.to_le_bytes());
         out
@@ -150,6 +154,7 @@ impl Header {
             number,
             first_frame: u64::from_le_bytes(field(header, 56)),
             prev,
+            term: u32::from_le_bytes(field(header, 104)),
         }))
     }
 }

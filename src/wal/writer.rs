@@ -11,10 +11,12 @@
 //!   answered `Unavailable`, and is then found committed, with nothing durable after it.)
 //! - After a failed sync nothing is trusted: the operating system may have dropped the dirty pages
 //!   and call the next sync a success. Every later call fails until the WAL is reopened.
+//! - Fence: an append is acknowledged only if the directory's lock was still held, and the segment still
+//!   had its name, when its bytes were where the policy wants them.
 //! - State changes before an await, never only after it: a dropped future leaves a usable writer.
 
 use super::{
-    DatabaseId, FrameBody, Hex, Position, SessionId,
+    DatabaseId, FrameBody, HeldLock, Hex, Position, SessionId,
     frame::{self, Encoder},
     replay::{Segment, Tail},
     segment::{self, Header, Link},
@@ -27,7 +29,7 @@ use crate::{
 use std::{
     collections::{BTreeSet, HashMap},
     fmt,
-    sync::Arc,
+    sync::{Arc, PoisonError},
     time::Duration,
 };
 
@@ -52,6 +54,12 @@ pub struct WalWriter {
     recovered: Option<Link>,
     last_sync: Duration,
     state: State,
+    /// See `Header::term`.
+    term: u32,
+    /// The directory's lock, if it can be asked whether it is still held.
+    lock: HeldLock,
+    /// Why the WAL is not this writer's any more.
+    lost: Option<Error>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,9 +141,69 @@ impl WalWriter {
             active: None,
             last_sync: runtime.monotonic(),
             state: State::Open,
+            term: tail.term.map_or(0, |term| term.saturating_add(1)),
+            lock: HeldLock::default(),
+            lost: None,
             storage,
             runtime,
         }
+    }
+
+    /// The same, fenced: it asks the directory's lock whether it is still held before it writes, and again
+    /// before it acknowledges. A lock that was let go is not asked.
+    pub fn guarded_by(mut self, lock: HeldLock) -> Self {
+        self.lock = lock;
+        self
+    }
+
+    /// Why the WAL is not this writer's any more: somebody else took it, or it was removed.
+    pub fn lost(&self) -> Option<Error> {
+        self.lost.as_ref().map(Error::duplicate)
+    }
+
+    /// Asks whether the WAL is still this writer's; `Closed`, for good, if not.
+    pub fn confirm(&mut self) -> Result<()> {
+        if let Some(lost) = &self.lost {
+            return Err(lost.duplicate());
+        }
+        let confirmed = {
+            let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            lock.as_ref().map_or(Ok(()), |lock| lock.confirm())
+        };
+        confirmed.map_err(|error| self.note(error))
+    }
+
+    /// Of an error that says that the WAL is lost, what is told from now on.
+    fn note(&mut self, error: Error) -> Error {
+        if error.kind() != ErrorKind::Closed {
+            return error;
+        }
+        let place = self.storage.describe();
+        let lost = error.context(format_args!(
+            "the WAL in {place} is not this handle's any more, which takes no more commits; open the \
+             database again"
+        ));
+        let told = lost.duplicate();
+        self.lost = Some(lost);
+        told
+    }
+
+    /// After the last write of an append: are the bytes where the next holder of the WAL finds them, and
+    /// was it still ours when they got there? Whoever took it later has read them.
+    async fn confirm_written(&mut self) -> Result<()> {
+        if let Err(error) = self.confirm() {
+            // Who took it may have read them, or not.
+            let message = format!(
+                "{}: whether the commits just written are in it is not known",
+                error.message()
+            );
+            return Err(Error::new(ErrorKind::Unknown, message));
+        }
+        let confirmed = match &mut self.active {
+            Some(active) => active.file.confirm().await,
+            None => Ok(()),
+        };
+        confirmed.map_err(|error| self.note(error))
     }
 
     /// The session of this writer.
@@ -162,6 +230,7 @@ impl WalWriter {
         if commits.is_empty() {
             return Ok(Vec::new());
         }
+        self.confirm()?;
         let length = encoded_len(commits);
         if self.active.as_ref().is_some_and(|active| {
             active.broken || (active.end > 0 && active.end + length > self.segment_bytes)
@@ -176,6 +245,7 @@ impl WalWriter {
         if self.is_sync_due() {
             self.sync_active("the commits are written").await?;
         }
+        self.confirm_written().await?;
         Ok(positions)
     }
 
@@ -195,6 +265,9 @@ impl WalWriter {
         let active = self.active.as_ref().map(|a| a.describe(self.session));
         let all = self.segments.iter().chain(active.iter());
         let covered: Vec<Segment> = all.take_while(|s| is_covered(s, floors)).copied().collect();
+        if !covered.is_empty() {
+            self.confirm()?;
+        }
         for segment in covered {
             if let Some(active) = self.active.take_if(|a| a.number == segment.number) {
                 // Not synced: nobody needs it. Closed first, since some stores refuse to delete an
@@ -247,9 +320,12 @@ impl WalWriter {
         if self.state == State::Closed {
             return Ok(());
         }
-        let synced = match self.state {
-            State::Open => self.sync().await,
-            _ if self.active.as_ref().is_some_and(Active::dirty) => Err(self.poisoned()),
+        let dirty = self.active.as_ref().is_some_and(Active::dirty);
+        let synced = match (self.state, self.lost()) {
+            (_, Some(lost)) if dirty => Err(lost),
+            (_, Some(_)) => Ok(()),
+            (State::Open, _) => self.sync().await,
+            _ if dirty => Err(self.poisoned()),
             _ => Ok(()),
         };
         self.state = State::Closed;
@@ -261,6 +337,9 @@ impl WalWriter {
     }
 
     fn check_open(&self) -> Result<()> {
+        if let Some(lost) = &self.lost {
+            return Err(lost.duplicate());
+        }
         match self.state {
             State::Open => Ok(()),
             State::Poisoned => Err(self.poisoned()),
@@ -319,6 +398,7 @@ impl WalWriter {
             number: active.number,
             first_frame: self.next_frame,
             prev,
+            term: self.term,
         });
         let capacity = segment::HEADER_LEN + copied_len(commits);
         let (at, synced) = (active.end, active.synced);

@@ -30,11 +30,21 @@ export interface HostAppendFile {
   write(bytes: Uint8Array): Awaitable<void>;
   /** Makes all that was written, and the file's name, durable. */
   sync(): Awaitable<void>;
+  /**
+   * Throws with `code: "Closed"`, saying what happened, if what is written is not found under the file's name any more.
+   * Asked before each acknowledgement; without it nobody asks.
+   */
+  confirm?(): Awaitable<void>;
   close(): Awaitable<void>;
 }
 
 /** A held lock. */
 export interface HostLock {
+  /**
+   * Throws with `code: "Closed"`, naming who has it, if the lock is not held any more. Answers at once, without a
+   * promise. Asked before each acknowledgement; without it nobody asks.
+   */
+  confirm?(): void;
   release(): Awaitable<void>;
 }
 

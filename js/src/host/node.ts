@@ -7,7 +7,8 @@
 // What the page cache answers at once (small reads, appends) is done synchronously, because a trip to the thread pool
 // costs more than the call; what may wait for the disk is not, so that the event loop goes on.
 //
-// node/object.ts writes objects, node/append.ts WAL segments, node/lock.ts lock files; node/disk.ts is what they share.
+// node/object.ts writes objects, node/append.ts WAL segments, node/lock.ts lock files, by node/presence.ts; node/disk.ts
+// is what they share.
 
 import * as fs from "node:fs";
 import { dirname, join, resolve } from "node:path";
@@ -23,7 +24,7 @@ import {
   temporaryPrefix,
 } from "./node/disk.js";
 import { AppendFile, type NodeAppendFile } from "./node/append.js";
-import { takeLock } from "./node/lock.js";
+import { type NodeLock, takeLock } from "./node/lock.js";
 import { LazyWriter, type NodeObjectWriter, removeAbandoned, Temporary } from "./node/object.js";
 
 /** The host that {@link nodeDirectory} returns. */
@@ -38,7 +39,7 @@ export interface NodeDirectory {
   list(prefix: string, startAfter?: string): Promise<Entry[]>;
   delete(key: string): void;
   append(key: string): NodeAppendFile;
-  lock(name: string): { release(): void };
+  lock(name: string): Promise<NodeLock>;
 }
 
 interface Entry {
@@ -164,7 +165,7 @@ class Directory implements NodeDirectory {
     return new AppendFile(path, () => this.prepare(dirname(path)));
   }
 
-  lock(name: string): { release(): void } {
+  async lock(name: string): Promise<NodeLock> {
     if (!isKey(name)) throw fail("Invalid", `${JSON.stringify(name)} is not a lock name`);
     const path = join(this.root, name + lockSuffix);
     fs.mkdirSync(dirname(path), { recursive: true });

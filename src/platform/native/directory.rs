@@ -7,7 +7,7 @@
 //! kept of it is not known: open it again and read.
 
 use super::{
-    files::{Files, Temporary, sync_append},
+    files::{Files, Temporary, check_append, sync_append},
     lock,
 };
 use crate::{
@@ -285,6 +285,10 @@ impl AppendFile for Appender {
             self.unsynced_name = None;
             Ok(())
         })
+    }
+
+    fn confirm<'a>(&'a mut self) -> BoxFuture<'a, Result<()>> {
+        Box::pin(async move { check_append(&self.file, &self.key, self.length) })
     }
 
     fn len(&self) -> u64 {

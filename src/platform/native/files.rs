@@ -243,6 +243,29 @@ impl Files {
     }
 }
 
+/// `Closed` if `file` was removed, with its directory perhaps, or is not as long as we wrote it.
+pub(super) fn check_append(file: &File, key: &str, length: u64) -> Result<()> {
+    let found = file
+        .metadata()
+        .map_err(|error| io_error(format_args!("look at {key}"), error))?;
+    let gone = |what: &str| Err(Error::new(ErrorKind::Closed, format!("{key}: {what}")));
+    match (is_named(&found), found.len() == length) {
+        (false, _) => gone("the file was removed, and what was written to it is lost"),
+        (true, false) => gone("somebody else wrote to the file: the WAL is in use twice"),
+        (true, true) => Ok(()),
+    }
+}
+
+#[cfg(unix)]
+fn is_named(found: &fs::Metadata) -> bool {
+    std::os::unix::fs::MetadataExt::nlink(found) > 0
+}
+
+#[cfg(not(unix))]
+fn is_named(_: &fs::Metadata) -> bool {
+    true // An open file cannot be removed there.
+}
+
 /// Syncs an append file, and its name when it is the first time.
 pub(super) fn sync_append(file: &File, directory: Option<&Path>) -> io::Result<()> {
     file.sync_data()?;

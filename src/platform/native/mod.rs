@@ -5,6 +5,7 @@ mod files;
 mod http;
 mod lock;
 mod machine;
+mod presence;
 mod runtime;
 
 pub use directory::{Directory, env};

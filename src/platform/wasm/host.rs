@@ -11,8 +11,8 @@
 //! | `delete(key)` | |
 //! | `describe()` | a string; not a promise; optional |
 //! | `create(key)` | `{ write(bytes), finish(), abort() }`; without it, pieces gather in memory |
-//! | `append(key)` | `{ size, write(bytes), sync(), close() }`; only a WAL needs it |
-//! | `lock(name)` | `{ release() }`; only a WAL needs it; throws with `code: "Busy"` if held |
+//! | `append(key)` | `{ size, write(bytes), sync(), confirm?(), close() }`; only a WAL needs it |
+//! | `lock(name)` | `{ confirm?(), release() }`; only a WAL needs it; throws with `code: "Busy"` if held |
 //!
 //! Invariants: keys are checked before the host sees them; bytes cross as copies; answers are
 //! checked, because a host is not our code.
@@ -400,6 +400,16 @@ impl AppendFile for Appender {
         })
     }
 
+    fn confirm<'a>(&'a mut self) -> BoxFuture<'a, Result<()>> {
+        local(async move {
+            let object = self.object.as_ref().ok_or_else(gone)?;
+            if object.has("confirm") {
+                object.call("confirm", &[]).await?;
+            }
+            Ok(())
+        })
+    }
+
     fn len(&self) -> u64 {
         self.length
     }
@@ -426,6 +436,14 @@ struct Guard {
 }
 
 impl LockGuard for Guard {
+    fn confirm(&self) -> Result<()> {
+        let object = self.object.as_ref().ok_or_else(gone)?;
+        match object.has("confirm") {
+            true => object.start("confirm", &[]).map(drop),
+            false => Ok(()),
+        }
+    }
+
     fn release(mut self: Box<Self>) -> BoxFuture<'static, Result<()>> {
         local(async move {
             let object = self.object.take().ok_or_else(gone)?;

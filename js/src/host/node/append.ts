@@ -12,6 +12,7 @@ export interface NodeAppendFile {
   readonly size: number;
   write(bytes: Uint8Array): void;
   sync(): Promise<void>;
+  confirm(): void;
   close(): void;
 }
 
@@ -20,6 +21,8 @@ export class AppendFile implements NodeAppendFile {
   readonly size: number;
   private readonly fd: number;
   private named = false;
+  /** Where what we know of it ends. */
+  private end: number;
   private closed = false;
   /** Syncs under way: the file must not be closed below them. */
   private syncing = 0;
@@ -32,12 +35,14 @@ export class AppendFile implements NodeAppendFile {
   ) {
     this.fd = fs.openSync(path, "a");
     this.size = fs.fstatSync(this.fd).size;
+    this.end = this.size;
   }
 
   write(bytes: Uint8Array): void {
     this.check();
     try {
       writeAllSync(this.fd, bytes);
+      this.end += bytes.length;
     } catch (error) {
       this.failure = error;
       throw error;
@@ -60,6 +65,17 @@ export class AppendFile implements NodeAppendFile {
     } finally {
       this.syncing -= 1;
       if (this.closed && this.syncing === 0) fs.closeSync(this.fd);
+    }
+  }
+
+  /** Throws `Closed` if the file was removed, with its directory perhaps, or if somebody else wrote to it. */
+  confirm(): void {
+    const { nlink, size } = fs.fstatSync(this.fd);
+    if (nlink === 0) {
+      throw fail("Closed", `${this.path} was removed, and what was written to it is lost`);
+    }
+    if (size !== this.end) {
+      throw fail("Closed", `somebody else wrote to ${this.path}: the WAL is in use twice`);
     }
   }
 

@@ -1,69 +1,63 @@
-// The lock file: `<pid> <start> <kind>`, or nothing if free; see src/platform/native/lock.rs. Node has no file locks, so
-// the content decides (a nonce behind it makes it unique). Where there is no file, one made by `link` is ours. One
-// whose holder is dead is replaced, by whoever holds the claim to that very content; a claim is a lock file like it.
-// A native process writes into the file in place, so what was replaced is looked at once more, and put back if alive.
+// The lock file: one line that says who holds it (presence.ts), or nothing if free; see src/platform/native/lock.rs.
+// Node has no file locks, so the content decides. Where there is no file, one made by `link` is ours. One whose holder
+// is dead is replaced, by whoever holds the claim to that very content; a claim is a lock file like it. A native
+// process writes into the file in place, so what was replaced is looked at once more, and put back if alive.
+// Fence: a holder that was called dead and was not finds another's content there: `confirm` says so, before anything
+// is acknowledged.
 
 import * as fs from "node:fs";
-import { createHash, randomBytes } from "node:crypto";
+import { createHash } from "node:crypto";
 import { dirname, join } from "node:path";
 import { codeOf, fail, isMissing, temporaryIn, temporaryPrefix, unlinkQuietly } from "./disk.js";
+import { clear, type Holder, isAlive, parseHolder, Presence, who } from "./presence.js";
 
 /** How often a lock file may change under our hands before we call it busy. */
 const lockAttempts = 5;
 
-interface Holder {
-  pid: number;
-  start: string;
-  kind: string;
+export interface NodeLock {
+  confirm(): void;
+  release(): void;
 }
 
-function parseHolder(content: string): Holder | undefined {
-  const [pid, start, kind] = content.trim().split(/\s+/);
-  if (pid === undefined || start === undefined || kind === undefined || !/^[1-9]\d*$/.test(pid))
-    return undefined;
-  return { pid: Number(pid), start, kind };
-}
-
-/** When a process started, in clock ticks since the boot; undefined where nobody can tell. */
-function startOf(pid: number): string | undefined {
+/** Takes the lock file `path`, or throws `Busy` naming the holder. */
+export async function takeLock(path: string): Promise<NodeLock> {
+  const own = await Presence.announce(path);
   try {
-    const stat = fs.readFileSync(`/proc/${pid}/stat`, "latin1");
-    // The second field is the program's name in parentheses and may hold anything.
-    return stat.slice(stat.lastIndexOf(")") + 2).split(" ")[19];
-  } catch {
-    return undefined;
-  }
-}
-
-function isAlive(holder: Holder): boolean {
-  try {
-    process.kill(holder.pid, 0);
+    await take(path, { lock: path, own }, 0);
   } catch (error) {
-    // EPERM: it lives and is not ours.
-    if (codeOf(error) !== "EPERM") return false;
+    own.end();
+    throw error;
   }
-  const start = startOf(holder.pid);
-  return start === undefined || holder.start === "-" || holder.start === start;
+  return new Held(path, own);
 }
 
-export function takeLock(path: string, depth = 0): { release(): void } {
-  const nonce = randomBytes(8).toString("hex");
-  const mine = `${process.pid} ${startOf(process.pid) ?? "-"} node ${nonce}\n`;
+/** The lock that is wanted, and what we show while we try: of claims, too. */
+interface Taker {
+  lock: string;
+  own: Presence;
+}
+
+async function take(path: string, taker: Taker, depth: number): Promise<void> {
   const temporary = temporaryIn(dirname(path));
-  fs.writeFileSync(temporary, mine, { flag: "wx" });
+  fs.writeFileSync(temporary, taker.own.content, { flag: "wx" });
   try {
     for (let attempt = 0; attempt < lockAttempts; attempt++) {
-      if (linked(temporary, path)) return heldLock(path, mine);
+      if (linked(temporary, path)) return;
       const found = readLock(path);
       if (found === undefined) continue;
-      refuseIfAlive(path, found);
+      const holder = parseHolder(found);
+      if (holder !== undefined && (await isAlive(taker.lock, holder, taker.own))) throw busy(path, holder);
       if (depth >= lockAttempts) break;
       const digest = createHash("sha256").update(found).digest("hex").slice(0, 32);
-      const claim = takeLock(join(dirname(path), `${temporaryPrefix}claim-${digest}`), depth + 1);
+      const claim = join(dirname(path), `${temporaryPrefix}claim-${digest}`);
+      await take(claim, taker, depth + 1);
       try {
-        if (replaced(path, found, temporary)) return heldLock(path, mine);
+        if (await replaced(path, found, temporary, taker)) {
+          if (holder !== undefined) clear(taker.lock, holder);
+          return;
+        }
       } finally {
-        claim.release();
+        giveBack(claim, taker.own);
       }
     }
     throw busy(path, undefined);
@@ -85,30 +79,25 @@ function linked(from: string, to: string): boolean {
 
 function readLock(path: string): string | undefined {
   try {
-    return fs.readFileSync(path, "latin1").slice(0, 256);
+    return fs.readFileSync(path, "latin1").slice(0, 512);
   } catch (error) {
     if (isMissing(error)) return undefined;
     throw error;
   }
 }
 
-function refuseIfAlive(path: string, content: string): void {
-  const holder = parseHolder(content);
-  if (holder !== undefined && isAlive(holder)) throw busy(path, holder);
-}
-
 /** Puts the file `temporary` in place of the lock file whose content is `stale`, whose claim we hold. */
-function replaced(path: string, stale: string, temporary: string): boolean {
+async function replaced(path: string, stale: string, temporary: string, taker: Taker): Promise<boolean> {
   const aside = temporaryIn(dirname(path));
   if (!linked(path, aside)) return false;
   try {
     if (readLock(aside) !== stale) return false;
     fs.renameSync(temporary, path);
-    try {
-      refuseIfAlive(path, readLock(aside) ?? "");
-    } catch (error) {
+    const now = readLock(aside) ?? "";
+    const holder = now === stale ? undefined : parseHolder(now);
+    if (holder !== undefined && (await isAlive(taker.lock, holder, taker.own))) {
       fs.renameSync(aside, path);
-      throw error;
+      throw busy(path, holder);
     }
     return true;
   } finally {
@@ -117,18 +106,36 @@ function replaced(path: string, stale: string, temporary: string): boolean {
 }
 
 function busy(path: string, holder: Holder | undefined): Error {
-  let who = "another process";
-  if (holder?.pid === process.pid) who = `this process (pid ${holder.pid})`;
-  else if (holder !== undefined) who = `process ${holder.pid} (${holder.kind})`;
-  return fail("Busy", `${path} is held by ${who}: close it there first`);
+  const by = holder === undefined ? "another process" : who(holder);
+  return fail("Busy", `${path} is held by ${by}: close it there first`);
 }
 
-function heldLock(path: string, mine: string): { release(): void } {
-  let held = true;
-  return {
-    release() {
-      if (held && readLock(path) === mine) unlinkQuietly(path);
-      held = false;
-    },
-  };
+function giveBack(path: string, own: Presence): void {
+  if (readLock(path) === own.content) unlinkQuietly(path);
+}
+
+class Held implements NodeLock {
+  private held = true;
+
+  constructor(
+    private readonly path: string,
+    private readonly own: Presence,
+  ) {}
+
+  /** Throws `Closed`, saying who took it, if it is not ours any more. */
+  confirm(): void {
+    const found = readLock(this.path);
+    if (found === this.own.content) return;
+    const holder = parseHolder(found ?? "");
+    let what = "somebody emptied or replaced it";
+    if (found === undefined) what = "it was removed";
+    else if (holder !== undefined) what = `${who(holder)} took it over`;
+    throw fail("Closed", `${this.path} is not held any more: ${what}`);
+  }
+
+  release(): void {
+    if (this.held) giveBack(this.path, this.own);
+    this.held = false;
+    this.own.end();
+  }
 }
