@@ -56,9 +56,9 @@ pub mod wal;
 pub use data::alter::Alteration;
 pub use db::{
     Change, Changes, ChangesOptions, Committed, Cursor, Db, GcOptions, GcReport, Isolation,
-    KeepUploaded, LogVersion, Parked, Scan, ScanBuilder, SettingsChange, Snapshot, SnapshotTable,
-    Stats, Table, TableChange, TableStats, Transaction, TransactionOptions, TransactionTable,
-    UploadOptions, Uploaded,
+    KeepUploaded, LogVersion, Parked, ProbeCheck, ProbeReport, Scan, ScanBuilder, SettingsChange,
+    Snapshot, SnapshotTable, Stats, Table, TableChange, TableStats, Transaction,
+    TransactionOptions, TransactionTable, UploadOptions, Uploaded, probe,
 };
 pub use env::{Env, Requests};
 pub use error::{Error, ErrorKind, Result};

@@ -58,6 +58,9 @@ pub struct Options {
     pub backlog_bytes: usize,
     /// Whether it may be opened while the data store does not answer (`local` durability only).
     pub offline: OfflineOpen,
+    /// How long an open waits for the data store; then it goes on offline, or is `Unavailable` where it cannot.
+    /// `None` is [`Options::OPEN_TIMEOUT`] with a WAL, and without one no bound but that of the store's own requests.
+    pub open_timeout: Option<Duration>,
     /// Largest commit whose rows go inline into a log record, in bytes. This and the next four are kept
     /// in the catalog by whoever writes the database's first record, and from then on every handle uses
     /// those, not its own (PROTOCOL N3); [`Db::configure`](crate::Db::configure) changes them.
@@ -121,6 +124,7 @@ impl Default for Options {
             memtable_limit_bytes: pick(12 * MIB, 192 * MIB),
             backlog_bytes: pick(12 * MIB, 192 * MIB),
             offline: OfflineOpen::Allow,
+            open_timeout: None,
             inline_commit_bytes: 256 * KIB,
             checkpoint_records: 64,
             checkpoint_bytes: MIB as u64,
@@ -144,6 +148,9 @@ impl Default for Options {
 }
 
 impl Options {
+    /// How long an open with a WAL waits for the data store, if not told otherwise.
+    pub const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
     /// Checks every bound; the error names the option and what it takes.
     pub fn validate(&self) -> Result<()> {
         let at_least = |name: &str, value: u64, least: u64| {

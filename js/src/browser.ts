@@ -1,11 +1,11 @@
 // The package in browsers. In a page the engine runs in a dedicated worker, so that the page stays responsive and OPFS
 // can be written with sync access handles; in a worker it runs in place.
 
-import { type Db, openWith } from "./db.js";
+import { type Db, openWith, probeWith } from "./db.js";
 import { engine, setModuleLoader } from "./engine.js";
 import { askToPersist } from "./opfs.js";
 import { remoteEngine, type WorkerSource } from "./remote/page.js";
-import type { OpenOptions } from "./types.js";
+import type { CallOptions, OpenOptions, ProbeReport, Store } from "./types.js";
 import { fetchModule } from "./wasm-module.js";
 
 export * from "./index.js";
@@ -45,6 +45,16 @@ export function open(options: BrowserOptions): Promise<Db> {
     await askToPersist(rest.data, rest.wal);
     return remoteEngine(worker, ownWorker, await given);
   });
+}
+
+/**
+ * Tries whether a store does what Lakeshore needs of it, in a prefix of its own (`probe/…`), which it empties at the
+ * end: some 90 requests and 20 MiB. What fails is told in the report, not thrown.
+ */
+export function probe(store: Store, options: CallOptions & { worker?: WorkerSource } = {}): Promise<ProbeReport> {
+  if (typeof document === "undefined") return probeWith(store, options, engine);
+  const { worker, ...rest } = options;
+  return probeWith(store, rest, async () => remoteEngine(worker, ownWorker, await given));
 }
 
 /** Bundlers look for exactly this expression. */

@@ -5,6 +5,7 @@ import { rawAlterations } from "./alter.js";
 import { Changes } from "./changes.js";
 import { engine } from "./engine.js";
 import { closed, invalid, LakeshoreError } from "./errors.js";
+import { kept, type Keep, KeptHandle } from "./kept.js";
 import type { Engine, Handle, Opening, RawDb, RawTable, StoreSpec } from "./raw.js";
 import { tableInfos } from "./reader.js";
 import { moment, type Snapshot, snapshotOf } from "./snapshot.js";
@@ -14,6 +15,7 @@ import type {
   Alteration,
   AsOf,
   BeginOptions,
+  CallOptions,
   ChangesOptions,
   Committed,
   GcReport,
@@ -21,6 +23,7 @@ import type {
   LogVersion,
   OpenOptions,
   Parked,
+  ProbeReport,
   Row,
   SchemaSpec,
   Settings,
@@ -43,17 +46,39 @@ export function open(options: OpenOptions): Promise<Db> {
 export async function openWith(options: OpenOptions, find: () => Engine | Promise<Engine>): Promise<Db> {
   if (typeof options !== "object" || options === null)
     throw invalid("open() takes options: { data: directory(path) }");
-  const { data, wal, ...bounds } = options;
+  const { data, wal, signal, waitUntil, ...bounds } = options;
+  signal?.throwIfAborted();
   const specs = [specOf("data", data), wal === undefined ? undefined : specOf("wal", wal)] as const;
-  const engine = await find();
-  const opening = engine.open(specs[0], specs[1], bounds);
+  const engine = await abortable((async () => find())(), signal);
+  const opening = engine.open(specs[0], specs[1], bounds, signal);
   try {
     await opening.db.ready();
-    return new Db(engine, opening);
+    return new Db(engine, opening, waitUntil && kept(waitUntil));
   } catch (error) {
     opening.release();
     throw error;
   }
+}
+
+/** Tries a store as `probe` says. */
+export async function probeWith(
+  store: Store,
+  options: CallOptions,
+  find: () => Engine | Promise<Engine>,
+): Promise<ProbeReport> {
+  const { signal } = options;
+  signal?.throwIfAborted();
+  const spec = specOf("store", store);
+  const engine = await abortable((async () => find())(), signal);
+  return engine.probe(spec, signal);
+}
+
+/**
+ * Tries whether a store does what Lakeshore needs of it, in a prefix of its own (`probe/…`), which it empties at the
+ * end: some 90 requests and 20 MiB. What fails is told in the report, not thrown.
+ */
+export function probe(store: Store, options: CallOptions = {}): Promise<ProbeReport> {
+  return probeWith(store, options, engine);
 }
 
 /** What the engine takes for a store: exactly one of `host`, `s3` and `opfs`. */
@@ -73,20 +98,26 @@ export class Db implements AsyncDisposable {
   private closing: Promise<void> | undefined;
 
   /** @internal */
-  constructor(engine: Engine, opened: Opening) {
+  constructor(engine: Engine, opened: Opening, keep?: Keep) {
     this.engine = engine;
     this.opened = opened;
-    this.raw = opened.db;
+    this.raw = keep === undefined ? opened.db : new KeptHandle<RawDb>(opened.db, keep);
   }
 
   /**
    * A table. With options it is created if it is missing; if it is there with another schema that is `Invalid`,
    * naming the difference. Without options it must be there.
    */
-  async table<R extends Row = Row>(name: string, options?: TableOptions): Promise<Table<R>> {
+  async table<R extends Row = Row>(
+    name: string,
+    options?: (TableOptions & CallOptions) | CallOptions,
+  ): Promise<Table<R>> {
     if (typeof name !== "string") throw invalid("table() takes the name of a table");
-    const raw = this.start(name, options);
-    return new Table<R>(raw, name, await raw.call("schema"));
+    const { signal, ...rest } = options ?? {};
+    signal?.throwIfAborted();
+    const created = options === undefined || ("signal" in options && Object.keys(rest).length === 0);
+    const raw = this.start(name, created ? undefined : (rest as TableOptions), signal);
+    return new Table<R>(raw, name, await abortable(raw.call("schema"), signal));
   }
 
   /** All tables there are. */
@@ -99,8 +130,9 @@ export class Db implements AsyncDisposable {
    * had then, the same for every reader: a time beyond the log's end means its end, after a look whether it still is.
    * `Expired`, naming the oldest time there is, if it is not kept any more.
    */
-  async snapshot(options: { asOf?: AsOf } = {}): Promise<Snapshot> {
-    return snapshotOf(this.raw, options.asOf);
+  async snapshot(options: { asOf?: AsOf } & CallOptions = {}): Promise<Snapshot> {
+    options.signal?.throwIfAborted();
+    return snapshotOf(this.raw, options.asOf, options.signal);
   }
 
   /**
@@ -188,8 +220,8 @@ export class Db implements AsyncDisposable {
    * that no read since `now - retentionMs` or of a tag needs. Any number of handles may run it, and it may be stopped
    * anywhere. With `dryRun` it only reports.
    */
-  async gc(options: { dryRun?: boolean } = {}): Promise<GcReport> {
-    return this.raw.call("gc", options.dryRun ?? false);
+  async gc(options: { dryRun?: boolean } & CallOptions = {}): Promise<GcReport> {
+    return this.raw.callUntil(options.signal, "gc", options.dryRun ?? false);
   }
 
   /** The settings that all handles of the database use, kept in its catalog. */
@@ -203,8 +235,8 @@ export class Db implements AsyncDisposable {
   }
 
   /** Writes what is in memory and in the WAL to `data`. After it the device may be lost. */
-  flush(): Promise<void> {
-    return this.raw.call("flush");
+  async flush(options: CallOptions = {}): Promise<void> {
+    return this.raw.callUntil(options.signal, "flush");
   }
 
   /**
@@ -212,7 +244,8 @@ export class Db implements AsyncDisposable {
    * `Unavailable` if `data` does not answer: nothing is lost, and what it did so far stays done.
    */
   async upload(options: UploadOptions = {}): Promise<Uploaded> {
-    return this.raw.call("upload", { ...options });
+    const { signal, ...rest } = options;
+    return this.raw.callUntil(signal, "upload", rest);
   }
 
   /**
@@ -270,16 +303,16 @@ export class Db implements AsyncDisposable {
   }
 
   /** Writes a checkpoint of the log, so that the next open reads no tail, and frees WAL segments. */
-  checkpoint(): Promise<void> {
-    return this.raw.call("checkpoint");
+  async checkpoint(options: CallOptions = {}): Promise<void> {
+    return this.raw.callUntil(options.signal, "checkpoint");
   }
 
   /**
    * Reads what other handles committed meanwhile: one request if there is nothing. True if anything new came; reads
    * see it from then on, scans under way keep what they have.
    */
-  refresh(): Promise<boolean> {
-    return this.raw.call("refresh");
+  async refresh(options: CallOptions = {}): Promise<boolean> {
+    return this.raw.callUntil(options.signal, "refresh");
   }
 
   /** What the database holds and does. */
@@ -290,11 +323,11 @@ export class Db implements AsyncDisposable {
 
   /**
    * Refuses new calls, awaits commits in flight, syncs the WAL and ends scans with `Closed`. Uploads nothing: call
-   * `flush()` first for that. Closing twice is the same as once.
+   * `flush()` first for that. Closing twice is the same as once. A signal ends the waiting alone: it goes on closing.
    */
-  close(): Promise<void> {
+  async close(options: CallOptions = {}): Promise<void> {
     this.closing ??= this.raw.call("close").finally(() => this.opened.release());
-    return this.closing;
+    return abortable(this.closing, options.signal);
   }
 
   /** For `await using`. */
@@ -302,12 +335,18 @@ export class Db implements AsyncDisposable {
     return this.close();
   }
 
-  private start(name: string, options: TableOptions | undefined): Handle<RawTable> {
-    if (options === undefined) return this.raw.start("table", name);
+  private start(
+    name: string,
+    options: TableOptions | undefined,
+    signal: AbortSignal | undefined,
+  ): Handle<RawTable> {
+    if (options === undefined) return this.raw.startUntil(signal, "table", name);
     const { schema, primaryKey } = checked(options);
     const bytes = asBytes(schema);
-    if (bytes !== undefined) return this.raw.start("createTableFromIpc", name, bytes, primaryKey);
-    return this.raw.start("createTable", name, columnSpecs(schema as Record<string, unknown>), primaryKey);
+    if (bytes !== undefined)
+      return this.raw.startUntil(signal, "createTableFromIpc", name, bytes, primaryKey);
+    const columns = columnSpecs(schema as Record<string, unknown>);
+    return this.raw.startUntil(signal, "createTable", name, columns, primaryKey);
   }
 }
 

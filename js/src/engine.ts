@@ -6,10 +6,12 @@
 // instance of the same module.
 
 import * as glue from "../wasm/lakeshore.js";
+import { abortable } from "./abort.js";
 import { LakeshoreError, fromEngine } from "./errors.js";
 import { LocalHandle } from "./handle.js";
 import { HeldOpfs, type OpfsSpec } from "./opfs.js";
-import type { Engine, Opening, RawModule, StoreSpec } from "./raw.js";
+import type { Engine, Opening, RawCancel, RawModule, StoreSpec } from "./raw.js";
+import type { ProbeReport } from "./types.js";
 import { Tracked } from "./host/tracked.js";
 
 /** Gives the compiled module: set once by the runtime's entry file. */
@@ -71,7 +73,12 @@ export class Instance implements Engine {
   private readonly stores = new Set<Tracked | HeldOpfs>();
   private failure: LakeshoreError | undefined;
 
-  open(data: StoreSpec, wal: StoreSpec | undefined, options: object): Opening {
+  open(
+    data: StoreSpec,
+    wal: StoreSpec | undefined,
+    options: object,
+    signal: AbortSignal | undefined,
+  ): Opening {
     const stores: (Tracked | HeldOpfs)[] = [];
     const keep = <S extends Tracked | HeldOpfs>(store: S): S => {
       stores.push(store);
@@ -84,8 +91,13 @@ export class Instance implements Engine {
       return spec;
     };
     const module = new LocalHandle<RawModule>(this, glue as unknown as RawModule);
-    const db = module.start("openDb", track(data), wal && track(wal), options);
+    const db = module.startUntil(signal, "openDb", track(data), wal && track(wal), options);
     return { db, release: () => stores.forEach((store) => this.stores.delete(store)) };
+  }
+
+  async probe(data: StoreSpec, signal: AbortSignal | undefined): Promise<ProbeReport> {
+    const module = new LocalHandle<RawModule>(this, glue as unknown as RawModule);
+    return module.callUntil(signal, "probe", data);
   }
 
   async memoryBytes(): Promise<number> {
@@ -110,6 +122,49 @@ export class Instance implements Engine {
         settle(() => reject(this.failure ?? fromEngine(error)));
       }
     });
+  }
+
+  /** Makes a call that the signal ends. */
+  callUntil<T>(signal: AbortSignal, action: () => T | Promise<T>): Promise<T> {
+    if (signal.aborted) return Promise.reject(signal.reason);
+    const { RawCancel } = glue as unknown as RawModule;
+    let cancel: RawCancel;
+    try {
+      cancel = this.callNow(() => new RawCancel());
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const made = this.call(() => {
+      cancel.arm();
+      try {
+        return action();
+      } finally {
+        cancel.disarm();
+      }
+    });
+    let ended = false;
+    // What is there nonetheless, made when the signal came, is nobody's.
+    made.then(
+      (late) => ended && this.letGo(late),
+      () => undefined,
+    );
+    const end = () => {
+      ended = true;
+      this.tryNow(() => cancel.cancel());
+    };
+    return abortable(made, signal, end).finally(() => this.tryNow(() => cancel.free()));
+  }
+
+  private letGo(made: unknown): void {
+    const { free } = (made ?? {}) as { free?: () => void };
+    if (typeof free === "function") this.tryNow(() => free.call(made));
+  }
+
+  /** If the instance is dead, so is what this would end. */
+  private tryNow(action: () => void): void {
+    try {
+      this.callNow(action);
+    } catch {}
   }
 
   /** Makes a call whose answer is there at once. */

@@ -1,5 +1,6 @@
 // Objects of an engine that runs in this realm.
 
+import { abortable } from "./abort.js";
 import type { Instance } from "./engine.js";
 import type { LakeshoreError } from "./errors.js";
 import type { Handle } from "./raw.js";
@@ -37,8 +38,21 @@ export class LocalHandle<T> implements Handle<T> {
     return this.target === undefined ? this.making.then(make) : make(this.target);
   }
 
+  callUntil(signal: AbortSignal | undefined, method: string, ...args: unknown[]): Promise<never> {
+    if (signal === undefined) return this.call(method, ...args);
+    if (this.end !== undefined) return Promise.reject(this.end);
+    const make = (target: T): Promise<never> =>
+      this.instance.callUntil(signal, () => (target as Methods)[method]!(...args)) as Promise<never>;
+    return this.target === undefined ? abortable(this.making, signal).then(make) : make(this.target);
+  }
+
   start(method: string, ...args: unknown[]): Handle<never> {
     return new LocalHandle(this.instance, this.begin(method, args)) as Handle<never>;
+  }
+
+  startUntil(signal: AbortSignal | undefined, method: string, ...args: unknown[]): Handle<never> {
+    if (signal === undefined) return this.start(method, ...args);
+    return new LocalHandle(this.instance, this.callUntil(signal, method, ...args)) as Handle<never>;
   }
 
   async ready(): Promise<void> {

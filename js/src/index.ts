@@ -19,7 +19,7 @@
 import { setModuleLoader } from "./engine.js";
 
 export { Changes } from "./changes.js";
-export { Db, open } from "./db.js";
+export { Db, open, probe } from "./db.js";
 export { type ErrorCode, LakeshoreError } from "./errors.js";
 export { opfs } from "./opfs.js";
 export { and, col, Column, type Literal, not, or, Predicate } from "./predicate.js";

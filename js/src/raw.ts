@@ -5,7 +5,7 @@
 import type { Column, Field } from "./columns/column.js";
 import type { LakeshoreError } from "./errors.js";
 import type { PredicateSpec } from "./predicate.js";
-import type { GcReport, LogVersion, Parked, Settings, Tag, Uploaded } from "./types.js";
+import type { GcReport, LogVersion, Parked, ProbeReport, Settings, Tag, Uploaded } from "./types.js";
 
 export interface RawCommitted {
   rows: number;
@@ -148,8 +148,18 @@ export interface RawDb {
 /** A store as the engine takes it (src/bindings/store.rs). */
 export type StoreSpec = { host: object } | { s3: object } | { opfs: object };
 
+/** Ends a call: armed before it is made, disarmed after. */
+export interface RawCancel {
+  arm(): void;
+  disarm(): void;
+  cancel(): void;
+  free(): void;
+}
+
 export interface RawModule {
+  RawCancel: new () => RawCancel;
   openDb(data: StoreSpec, wal: StoreSpec | undefined, options: object): Promise<RawDb>;
+  probe(data: StoreSpec): Promise<ProbeReport>;
 }
 
 type Method<T> = { [M in keyof T]: T[M] extends (...args: never[]) => unknown ? M : never }[keyof T] & string;
@@ -163,8 +173,20 @@ type Answer<T, M extends keyof T> = T[M] extends (...args: never[]) => infer R ?
 export interface Handle<T> {
   /** Calls a method that gives plain data. */
   call<M extends Method<T>>(method: M, ...args: Arguments<T, M>): Promise<Answer<T, M>>;
+  /** The same, until the signal is aborted: what it does is dropped then, and it rejects with the signal's reason. */
+  callUntil<M extends Method<T>>(
+    signal: AbortSignal | undefined,
+    method: M,
+    ...args: Arguments<T, M>
+  ): Promise<Answer<T, M>>;
   /** Calls a method that makes another object of the engine. Its failure comes with that object's first call. */
   start<M extends Method<T>>(method: M, ...args: Arguments<T, M>): Handle<Answer<T, M>>;
+  /** The same, until the signal is aborted. Who waits for the object must look at the signal, too. */
+  startUntil<M extends Method<T>>(
+    signal: AbortSignal | undefined,
+    method: M,
+    ...args: Arguments<T, M>
+  ): Handle<Answer<T, M>>;
   /** Resolves once the object is there. */
   ready(): Promise<void>;
   /** Frees it. Calls made from now on fail with `reason`; those under way go on. */
@@ -180,7 +202,14 @@ export interface Opening {
 
 /** The engine, wherever it runs. */
 export interface Engine {
-  open(data: StoreSpec, wal: StoreSpec | undefined, options: object): Opening;
+  open(
+    data: StoreSpec,
+    wal: StoreSpec | undefined,
+    options: object,
+    signal: AbortSignal | undefined,
+  ): Opening;
+  /** Tries a store: `ProbeReport`. */
+  probe(data: StoreSpec, signal: AbortSignal | undefined): Promise<ProbeReport>;
   /** Bytes of its WebAssembly memory. */
   memoryBytes(): Promise<number>;
 }

@@ -1,6 +1,5 @@
 // What every table can: reads, of the newest state, of a snapshot, or within a transaction.
 
-import { abortable } from "./abort.js";
 import type { Field } from "./columns/column.js";
 import { decodeRows } from "./columns/decode.js";
 import { encodeRows } from "./columns/encode.js";
@@ -43,7 +42,7 @@ export abstract class TableReader<R extends Row = Row> {
     options.signal?.throwIfAborted();
     const columns = encodeRows(keyFields(this.schema), [key]);
     const select = options.select && [...options.select];
-    const found = await abortable(this.reads.call("get", columns, select), options.signal);
+    const found = await this.reads.callUntil(options.signal, "get", columns, select);
     return found && (decodeRows(found.fields, found.columns, found.rows)[0] as R | undefined);
   }
 

@@ -1,5 +1,6 @@
 // All tables at one moment.
 
+import { abortable } from "./abort.js";
 import { invalid } from "./errors.js";
 import type { Handle, RawDb, RawSnapshot, RawSnapshotTable, RawTableInfo } from "./raw.js";
 import { schemaIn, tableInfos, TableReader } from "./reader.js";
@@ -62,9 +63,14 @@ function ended() {
 }
 
 /** @internal */
-export async function snapshotOf(db: Handle<RawDb>, asOf: AsOf | undefined): Promise<Snapshot> {
-  const raw = db.start("snapshot", moment(asOf));
-  const [timestamp, tables] = await Promise.all([raw.call("timestamp"), raw.call("tables")]);
+export async function snapshotOf(
+  db: Handle<RawDb>,
+  asOf: AsOf | undefined,
+  signal: AbortSignal | undefined,
+): Promise<Snapshot> {
+  const raw = db.startUntil(signal, "snapshot", moment(asOf));
+  const both = Promise.all([raw.call("timestamp"), raw.call("tables")]);
+  const [timestamp, tables] = await abortable(both, signal);
   return new Snapshot(raw, timestamp, tables);
 }
 

@@ -93,6 +93,8 @@ export interface UploadOptions {
   maxBytes?: number;
   /** Begins no further part after so many milliseconds. */
   maxMs?: number;
+  /** Ends it: the call rejects with `signal.reason`. What it did so far stays done. */
+  signal?: AbortSignal;
 }
 
 /** What `upload` did. */

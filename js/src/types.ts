@@ -76,9 +76,13 @@ export interface S3Options {
   sign?: (request: UnsignedRequest) => SignedRequest | Promise<SignedRequest>;
   /** Requests go unsigned: public buckets. */
   anonymous?: boolean;
-  /** Longest wait for an attempt, before the time its bytes may take is added, in milliseconds; 30,000 by default. */
+  /**
+   * The longest that a request may take, all its attempts and the pauses between them together, in milliseconds; 30,000
+   * by default. The time that its bytes may take (at 128 KiB/s, at most ten minutes; twice, if it is repeated) comes on
+   * top.
+   */
   timeoutMs?: number;
-  /** How often a failed attempt is repeated; 4 by default. */
+  /** How often a failed attempt is repeated, while there is time; 4 by default. */
   retries?: number;
   /** Most requests under way at once; 0 for no bound. 6 by default, 0 in Workers. */
   concurrency?: number;
@@ -93,6 +97,30 @@ export interface S3Options {
  * With all but `"always"` a power cut may take the newest acknowledged rows; a killed process loses none.
  */
 export type SyncPolicy = "always" | "never" | { intervalMs: number } | { bytes: number };
+
+/** Options of a call that takes no others. */
+export interface CallOptions {
+  /**
+   * Ends the call: it rejects with `signal.reason`, and what it was reading is dropped. A commit that is under way is
+   * not taken back: it may have happened.
+   */
+  signal?: AbortSignal;
+}
+
+/** What `probe()` found. */
+export interface ProbeReport {
+  /** Whether every check passed. */
+  ok: boolean;
+  checks: readonly ProbeCheck[];
+}
+
+/** One thing that Lakeshore needs of a store. */
+export interface ProbeCheck {
+  name: string;
+  ok: boolean;
+  /** What was seen. */
+  detail: string;
+}
 
 /** Options of an open database. Only `data` is required; every bound has a default. */
 export interface OpenOptions {
@@ -161,6 +189,18 @@ export interface OpenOptions {
   backlogBytes?: number;
   /** Whether a database with a `wal` opens while `data` does not answer, by what the device has; it does by default. */
   offline?: "allow" | "refuse";
+  /**
+   * How long opening waits for `data`, in milliseconds; then it goes on offline, or is `Unavailable` where it cannot.
+   * 5,000 by default with a `wal`, without one no bound but that of the store's own requests.
+   */
+  openTimeoutMs?: number;
+  /** Ends the opening: it rejects with `signal.reason`. */
+  signal?: AbortSignal;
+  /**
+   * Is given the promise of each write, so that a runtime that ends with its client goes on to its end: in Workers
+   * the function of that name of `"cloudflare:workers"`, or `(write) => ctx.waitUntil(write)`.
+   */
+  waitUntil?: (write: Promise<unknown>) => void;
   /** How often a request is repeated while its outcome is unknown or the store unavailable. */
   retries?: number;
   /**

@@ -25,5 +25,5 @@ export function s3(options: S3Options): S3Store {
  * request, and a handle may be kept from one request to the next.
  */
 export function open(options: OpenOptions): Promise<Db> {
-  return openWith({ detachedTasks: false, ...options });
+  return openWith({ ...options, detachedTasks: options?.detachedTasks ?? false });
 }

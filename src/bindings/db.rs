@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     data::{intake::schema_of_ipc, schema::TableSchema, spec},
-    db::{Db, Isolation, Stats, TableStats, TransactionOptions},
+    db::{Db, Isolation, Stats, TableStats, TransactionOptions, probe},
     env::{Env, Requests},
     error::{Error, Result},
     platform::wasm::WasmRuntime,
@@ -45,6 +45,27 @@ pub fn open_db(data: Object, wal: Option<Object>, options: &JsValue) -> Promise 
         let commit_bytes = options.commit_bytes;
         let db = Db::open(env, options).await?;
         Ok(JsDb { db, commit_bytes })
+    })
+}
+
+/// Tries a store: `ProbeReport` of js/src/types.ts.
+#[wasm_bindgen(js_name = probe)]
+pub fn probe_store(data: &Object) -> Promise {
+    // Nothing that another call holds is waited for: here or in a Worker.
+    let data = storage(data, false);
+    promise(async move {
+        let report = probe(data?, WasmRuntime::new()?).await;
+        let checks = report.checks.iter().map(|check| {
+            let object = Object::new();
+            text(&object, "name", Some(check.name));
+            set(&object, "ok", &check.ok.into());
+            text(&object, "detail", Some(&check.detail));
+            object
+        });
+        let object = Object::new();
+        set(&object, "ok", &report.ok.into());
+        set(&object, "checks", &checks.collect::<Array>());
+        Ok(object)
     })
 }
 

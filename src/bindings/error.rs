@@ -1,7 +1,9 @@
 //! Errors on their way to JavaScript.
 
+use super::cancel;
 use crate::error::{Error, Result};
 use js_sys::{Object, Promise, Reflect};
+use std::pin::Pin;
 use wasm_bindgen::JsValue;
 
 /// `{ kind, message }`, which js/src/errors.ts makes a `LakeshoreError` of.
@@ -23,11 +25,17 @@ pub(super) fn get(object: &JsValue, name: &str) -> JsValue {
     Reflect::get(object, &name.into()).unwrap_or(JsValue::UNDEFINED)
 }
 
-/// Runs `future` and gives its outcome to JavaScript.
+/// Runs `future`, until it is ended if the call was armed, and gives its outcome to JavaScript.
 pub(super) fn promise<T: Into<JsValue>>(
     future: impl Future<Output = Result<T>> + 'static,
 ) -> Promise {
-    wasm_bindgen_futures::future_to_promise(
-        async move { future.await.map(Into::into).map_err(to_js) },
-    )
+    run(Box::pin(async move { future.await.map(Into::into) }))
+}
+
+/// Not generic: the machine around a future is there once.
+fn run(future: Pin<Box<dyn Future<Output = Result<JsValue>>>>) -> Promise {
+    let end = cancel::armed();
+    wasm_bindgen_futures::future_to_promise(async move {
+        cancel::until(future, end).await.map_err(to_js)
+    })
 }

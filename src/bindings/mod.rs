@@ -5,6 +5,7 @@
 //! copied in before a call returns, so that the caller may reuse them.
 
 mod alter;
+mod cancel;
 mod changes;
 mod columns;
 mod db;
@@ -21,8 +22,9 @@ mod transaction;
 mod types;
 mod upload;
 
+pub use cancel::JsCancel;
 pub use changes::JsChanges;
-pub use db::{JsDb, open_db};
+pub use db::{JsDb, open_db, probe_store};
 pub use scan::JsScan;
 pub use snapshot::JsSnapshot;
 pub use table::JsTable;

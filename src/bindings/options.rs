@@ -84,6 +84,7 @@ fn set(options: &mut Options, name: &str, value: JsValue) -> Result<()> {
                 JsOffline::Refuse => OfflineOpen::Refuse,
             }
         }
+        "openTimeoutMs" => options.open_timeout = Some(read.time()?),
         "retries" => options.retries = read.count()? as u32,
         "detachedTasks" => options.detached_tasks = read.take("a boolean")?,
         _ => {

@@ -1,4 +1,5 @@
-//! A running scan. One call at a time reads; `cancel` may come in between.
+//! A running scan. One call at a time reads; `cancel` may come in between, and ends that call: what it was
+//! reading is dropped, and with it the requests under way.
 
 use super::{
     columns::{batch_to_js, bytes_to_js},
@@ -10,16 +11,21 @@ use crate::{
     error::{Error, Result},
 };
 use arrow_array::RecordBatch;
+use futures_channel::oneshot;
+use futures_util::future::{Either, select};
 use js_sys::Promise;
-use std::{cell::RefCell, rc::Rc};
+use std::{cell::RefCell, pin::pin, rc::Rc};
 use wasm_bindgen::{JsValue, prelude::wasm_bindgen};
 
 enum Slot {
     Ready(Box<Scan>),
-    /// A call has it.
-    Reading,
+    /// A call has it. Dropped, this ends the call.
+    Reading(#[expect(dead_code)] oneshot::Sender<()>),
     Ended,
 }
+
+/// The scan for a call, and what tells the call of its end.
+type Taken = (Box<Scan>, oneshot::Receiver<()>);
 
 /// `RawScan` of js/src/raw.ts.
 #[wasm_bindgen(js_name = RawScan)]
@@ -55,18 +61,26 @@ impl JsScan {
         let taken = self.take();
         let slot = self.slot.clone();
         promise(async move {
-            let counted = match taken? {
-                Some(scan) => scan.count().await?,
-                None => 0,
+            let Some((scan, end)) = taken? else {
+                return Ok(0.0);
             };
+            let counted = until(scan.count(), end).await;
             *slot.borrow_mut() = Slot::Ended;
-            Ok(counted as f64)
+            Ok(counted.unwrap_or(Ok(0))? as f64)
         })
     }
 
-    /// Ends it and lets go of what it read from.
+    /// Ends it and lets go of what it read from; a call under way gives nothing, or 0.
     pub fn cancel(&self) {
         *self.slot.borrow_mut() = Slot::Ended;
+    }
+}
+
+/// The outcome of `read`, unless it is ended first.
+async fn until<T>(read: impl Future<Output = T>, end: oneshot::Receiver<()>) -> Option<T> {
+    match select(pin!(read), end).await {
+        Either::Left((read, _)) => Some(read),
+        Either::Right(_) => None,
     }
 }
 
@@ -77,16 +91,20 @@ impl JsScan {
         }
     }
 
-    fn take(&self) -> Result<Option<Box<Scan>>> {
+    fn take(&self) -> Result<Option<Taken>> {
         let mut slot = self.slot.borrow_mut();
-        match std::mem::replace(&mut *slot, Slot::Reading) {
-            Slot::Ready(scan) => Ok(Some(scan)),
-            Slot::Reading => Err(Error::invalid(
-                "the scan is being read: await one batch before the next",
-            )),
-            Slot::Ended => {
-                *slot = Slot::Ended;
-                Ok(None)
+        let (sender, end) = oneshot::channel();
+        match std::mem::replace(&mut *slot, Slot::Ended) {
+            Slot::Ready(scan) => {
+                *slot = Slot::Reading(sender);
+                Ok(Some((scan, end)))
+            }
+            Slot::Ended => Ok(None),
+            reading => {
+                *slot = reading;
+                Err(Error::invalid(
+                    "the scan is being read: await one batch before the next",
+                ))
             }
         }
     }
@@ -95,28 +113,22 @@ impl JsScan {
         let taken = self.take();
         let slot = self.slot.clone();
         promise(async move {
-            let Some(mut scan) = taken? else {
+            let Some((mut scan, end)) = taken? else {
                 return Ok(JsValue::UNDEFINED);
             };
-            let next = scan.next().await;
+            let Some(next) = until(scan.next(), end).await else {
+                return Ok(JsValue::UNDEFINED);
+            };
             let mut slot = slot.borrow_mut();
             if matches!(*slot, Slot::Ended) {
                 return Ok(JsValue::UNDEFINED);
             }
-            match next {
-                Ok(Some(batch)) => {
-                    *slot = Slot::Ready(scan);
-                    give(&batch)
-                }
-                Ok(None) => {
-                    *slot = Slot::Ended;
-                    Ok(JsValue::UNDEFINED)
-                }
-                Err(error) => {
-                    *slot = Slot::Ended;
-                    Err(error)
-                }
-            }
+            *slot = Slot::Ended;
+            let Some(batch) = next? else {
+                return Ok(JsValue::UNDEFINED);
+            };
+            *slot = Slot::Ready(scan);
+            give(&batch)
         })
     }
 }

@@ -3,7 +3,7 @@
 //! held across a request: a call that vanishes blocks nobody, and another call of this handle that
 //! was quicker is met like any foreign writer.
 
-use super::{Current, Inner, offline::check_lineage, settings::settings_of};
+use super::{Current, Inner, offline::check_lineage, prove::prove, settings::settings_of};
 use crate::{
     data::rows::Rows,
     error::{Error, ErrorKind, Result},
@@ -22,7 +22,11 @@ use crate::{
     },
 };
 use bytes::Bytes;
-use std::{sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 /// How many foreign records a commit goes past before it gives up as `Unavailable`.
 const MAX_LOST_RACES: usize = 64;
@@ -64,6 +68,10 @@ impl Inner {
             let edits = plan(&before.state)?;
             if edits.is_empty() {
                 return Ok(version.head);
+            }
+            if version.database.is_none() && !self.proved.load(Ordering::Relaxed) {
+                prove(self.data.as_ref(), self.runtime.as_ref()).await?;
+                self.proved.store(true, Ordering::Relaxed);
             }
             let record = self.next_record(version, edits);
             // Decode what readers will decode, before anybody can: a record that cannot be applied

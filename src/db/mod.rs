@@ -15,6 +15,7 @@ mod offline;
 mod open;
 mod parked;
 mod prepare;
+mod prove;
 mod reader;
 mod scan;
 mod schema;
@@ -32,6 +33,7 @@ pub use changes::{Change, Changes, ChangesOptions, Cursor, TableChange};
 pub use commit::Committed;
 pub use gc::{GcOptions, GcReport};
 pub use parked::Parked;
+pub use prove::{ProbeCheck, ProbeReport, probe};
 pub use scan::{Scan, ScanBuilder};
 pub use settings::SettingsChange;
 pub use snapshot::{Snapshot, SnapshotTable};
@@ -58,8 +60,10 @@ use crate::{
     wal::{DatabaseId, HeldLock, SessionId, WalWriter},
 };
 use commit::Queue;
+use futures_util::future::{Either, poll_immediate, select};
 use line::{First, Line, Lined};
 use std::{
+    pin::pin,
     sync::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, Ordering},
@@ -109,6 +113,8 @@ struct Inner {
     /// Set under `maintenance` at the end of `close`. A flush that ran after it would upload rows
     /// that the next handle replays from the WAL, perhaps above that handle's newer ones.
     ended: AtomicBool,
+    /// The store was seen to refuse a second creation: it can hold a database.
+    proved: AtomicBool,
     counts: stats::Counts,
     feeds: feeds::Feeds,
 }
@@ -308,6 +314,28 @@ impl Inner {
             self.end(lost);
         }
         confirmed
+    }
+
+    /// The outcome of a read, which the close of the handle ends. Without detached tasks nothing is waited for
+    /// that belongs to another call, not even that.
+    async fn unless_closed<T>(&self, read: impl Future<Output = Result<T>>) -> Result<T> {
+        self.check_open()?;
+        let mut read = pin!(read);
+        if !self.options.detached_tasks {
+            return read.await;
+        }
+        // Most reads have it in memory.
+        if let Some(done) = poll_immediate(&mut read).await {
+            return done;
+        }
+        loop {
+            let woken = self.watch.next();
+            self.check_open()?;
+            match select(read, woken).await {
+                Either::Left((done, _)) => return done,
+                Either::Right((_, rest)) => read = rest,
+            }
+        }
     }
 
     /// Whether flushes and checkpoints may still begin; asked while `alone` in `maintenance`.

@@ -14,13 +14,13 @@ use super::{
 };
 use crate::{
     data::intake,
-    env::{Counted, Env, Memory, Storage},
-    error::{Error, Result},
+    env::{Counted, Env, Memory, Runtime, Storage},
+    error::{Error, ErrorKind, Result},
     log::{
         clock::StoreTime,
         device::Upload,
         inline::{all_inline_rows, decode_rows},
-        store::{LogStore, Tail},
+        store::{Loaded, LogStore, Tail},
     },
     merge::{Kind, sorted_rows},
     options::Options,
@@ -28,9 +28,10 @@ use crate::{
     state::{State, TableRows, recent::Recent},
     wal::{Commit, DatabaseId, FrameKind, Position, Replayed, SessionId, WalWriter, replay_with},
 };
-use futures_util::future::join;
+use futures_util::future::{Either, join, select};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    pin::pin,
     sync::{Arc, Mutex, PoisonError, atomic::AtomicBool},
     time::Duration,
 };
@@ -60,12 +61,17 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
         options.retries,
         options.concurrency,
     );
+    let patience = match &wal_counted {
+        Some(_) => Some(options.open_timeout.unwrap_or(Options::OPEN_TIMEOUT)),
+        None => options.open_timeout,
+    };
+    let load = load(&store, env.runtime.as_ref(), patience);
     let (loaded, found) = match &wal_counted {
         Some(wal) => {
-            let (loaded, found) = join(store.load(), device::read(wal.as_ref())).await;
+            let (loaded, found) = join(load, device::read(wal.as_ref())).await;
             (loaded, Some(found?))
         }
-        None => (store.load().await, None),
+        None => (load.await, None),
     };
     let Start {
         version,
@@ -145,10 +151,34 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
             closed: AtomicBool::new(false),
             lost: Mutex::new(None),
             ended: AtomicBool::new(false),
+            proved: AtomicBool::new(false),
             counts,
             feeds: Feeds::default(),
         }),
     })
+}
+
+/// Reads the log, or gives up: a line that swallows packets would keep an open for as long as all its requests
+/// may take.
+async fn load(
+    store: &LogStore,
+    runtime: &dyn Runtime,
+    patience: Option<Duration>,
+) -> Result<Loaded> {
+    let Some(patience) = patience else {
+        return store.load().await;
+    };
+    match select(pin!(store.load()), runtime.sleep(patience)).await {
+        Either::Left((loaded, _)) => loaded,
+        Either::Right(_) => Err(Error::new(
+            ErrorKind::Unavailable,
+            format!(
+                "the data store did not show the log within {} ms: option open_timeout sets how long an \
+                 open waits for it",
+                patience.as_millis()
+            ),
+        )),
+    }
 }
 
 /// What is to become of the commits of a WAL.

@@ -74,8 +74,16 @@ impl Reader {
         ScanBuilder::new(self.clone())
     }
 
-    /// The row with that key.
+    /// The row with that key; `Closed` as soon as the database is.
     pub(super) async fn get(
+        &self,
+        key: &RecordBatch,
+        select: Option<&[&str]>,
+    ) -> Result<Option<RecordBatch>> {
+        self.inner.unless_closed(self.look_up(key, select)).await
+    }
+
+    async fn look_up(
         &self,
         key: &RecordBatch,
         select: Option<&[&str]>,

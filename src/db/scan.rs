@@ -173,12 +173,16 @@ impl Scan {
         self.run.schema()
     }
 
-    /// The next batch, never empty; `None` at the end; `Closed` once the database is.
+    /// The next batch, never empty; `None` at the end; `Closed` as soon as the database is, whatever is being read.
     ///
     /// # Errors
     /// `Expired` if the scan took longer than the grace time and gc took what it reads.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        self.table.inner.check_open()?;
+        let inner = self.table.inner.clone();
+        inner.unless_closed(self.read_next()).await
+    }
+
+    async fn read_next(&mut self) -> Result<Option<RecordBatch>> {
         let mut again = true;
         let batch = loop {
             match self.run.next().await {
@@ -195,8 +199,12 @@ impl Scan {
 
     /// The number of rows, on the state the scan reads, reading as little as possible. Only before
     /// its first batch: it counts from the start.
-    pub async fn count(mut self) -> Result<u64> {
-        self.table.inner.check_open()?;
+    pub async fn count(self) -> Result<u64> {
+        let inner = self.table.inner.clone();
+        inner.unless_closed(self.count_all()).await
+    }
+
+    async fn count_all(mut self) -> Result<u64> {
         self.request.columns = Vec::new();
         match self.run.without_columns()?.count().await {
             Err(e) if is_missing(&e) => {

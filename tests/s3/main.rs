@@ -9,6 +9,7 @@ mod support;
 mod conformance;
 mod durability;
 mod faults;
+mod liars;
 mod refusals;
 mod requests;
 mod writers;

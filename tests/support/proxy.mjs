@@ -23,6 +23,9 @@ import https from "node:https";
  *   { reset: true }                         the connection breaks before the server sees the request
  *   { lost: true } or { lost: 503 }         the server carries it out; the reply is lost, or replaced
  *   { hang: true }                          no answer until the client gives up
+ *   { page: 200 }                           a web page in the server's place, as a portal gives it for everything
+ *   { unconditional: true }                 the server isn't told of If-None-Match
+ *   { dripMs: 100 }                         the reply's body comes byte by byte, so far apart
  *   { cut: 100 }                            the connection breaks after so many bytes of the reply's body
  *   { delayMs }                             only late
  */
@@ -154,12 +157,14 @@ export class Proxy {
 
   async #act(request, body, response, entry) {
     const action = entry.kind === "preflight" ? {} : this.#actionFor(entry.method, entry.kind, entry.path);
-    const { delayMs = 0, status, reset, lost, hang, cut } = action;
+    const { delayMs = 0, status, page, reset, lost, hang, cut, unconditional, dripMs } = action;
     if (Object.keys(action).length > 0) entry.fault = action;
     if (this.#latencyMs + delayMs > 0) await sleep(this.#latencyMs + delayMs);
     if (reset) return void request.socket.resetAndDestroy();
     if (hang) return void (await new Promise((resolve) => response.on("close", resolve)));
     if (status !== undefined) return void this.#canned(response, entry, action);
+    if (page !== undefined) return void this.#page(response, entry, action);
+    if (unconditional) request.rawHeaders = without(request.rawHeaders, "if-none-match");
     let reply;
     try {
       reply = await this.#forward(request, body);
@@ -171,6 +176,7 @@ export class Proxy {
     if (lost) return void this.#canned(response, entry, { status: lost });
     this.#counts.bytesDown += reply.body.length;
     response.writeHead(reply.status, reply.headers);
+    if (dripMs !== undefined) return void (await drip(response, reply.body, dripMs));
     if (cut === undefined) return void response.end(reply.body);
     response.write(reply.body.subarray(0, cut), () => request.socket.resetAndDestroy());
   }
@@ -189,6 +195,17 @@ export class Proxy {
       ...headers,
     });
     response.end(text);
+  }
+
+  /** What captive portals and single-page applications give for every path, without a word of a store's. */
+  #page(response, entry, { page, headers }) {
+    entry.status = page;
+    response.writeHead(page, {
+      "content-type": "text/html; charset=utf-8",
+      "access-control-allow-origin": "*",
+      ...headers,
+    });
+    response.end("<!doctype html>\n<html><title>Sign in</title><body>Please sign in.</body></html>\n");
   }
 
   #forward(request, body) {
@@ -329,6 +346,19 @@ async function readAll(stream) {
   const chunks = [];
   for await (const chunk of stream) chunks.push(chunk);
   return Buffer.concat(chunks);
+}
+
+function without(rawHeaders, name) {
+  const pairs = rawHeaders.flatMap((_, i) => (i % 2 === 0 ? [[rawHeaders[i], rawHeaders[i + 1]]] : []));
+  return pairs.filter(([given]) => given.toLowerCase() !== name).flat();
+}
+
+async function drip(response, body, ms) {
+  for (let at = 0; at < body.length && !response.destroyed; at++) {
+    response.write(body.subarray(at, at + 1));
+    await sleep(ms);
+  }
+  response.end();
 }
 
 const asJson = (body) => (body.length > 0 ? JSON.parse(body.toString()) : {});

@@ -4,7 +4,7 @@
 import { type ErrorCode, LakeshoreError } from "../errors.js";
 
 /** Both sides must be of the same: a page may meet the worker script of an older deployment in a cache. */
-export const protocol = 1;
+export const protocol = 2;
 
 /** The first message to the worker, with a port for all others. */
 export interface Hello {
@@ -18,10 +18,12 @@ export interface Hello {
 export type Message =
   /** The worker is there, and holds its lock if there are Web Locks. */
   | { type: "hello"; protocol: number; locked: boolean }
-  /** Calls a method of object `on`; answered by `result` or `failed`. */
-  | { type: "call"; id: number; on: number; method: string; args: unknown[] }
+  /** Calls a method of object `on`; answered by `result` or `failed`. `abort` may follow where it says so. */
+  | { type: "call"; id: number; on: number; method: string; args: unknown[]; abortable?: boolean }
   /** Calls a method that makes object `id`; not answered. */
-  | { type: "start"; id: number; on: number; method: string; args: unknown[] }
+  | { type: "start"; id: number; on: number; method: string; args: unknown[]; abortable?: boolean }
+  /** Nobody waits any more for what was called or started as `id`. */
+  | { type: "abort"; id: number }
   /** Asks whether object `on` could be made; answered. */
   | { type: "ready"; id: number; on: number }
   /** Object `on` will not be used again. */

@@ -7,6 +7,7 @@
 import { closed, LakeshoreError } from "../errors.js";
 import { Tracked } from "../host/tracked.js";
 import type { Engine, Handle, Opening, RawDb, StoreSpec } from "../raw.js";
+import type { ProbeReport } from "../types.js";
 import { RemoteHandle } from "./handle.js";
 import { type Hello, protocol } from "./messages.js";
 import { Offers } from "./offer.js";
@@ -89,11 +90,16 @@ export class RemoteEngine implements Engine {
     worker.postMessage(hello, [port2]);
   }
 
-  open(data: StoreSpec, wal: StoreSpec | undefined, options: object): Opening {
+  open(
+    data: StoreSpec,
+    wal: StoreSpec | undefined,
+    options: object,
+    signal: AbortSignal | undefined,
+  ): Opening {
     this.databases += 1;
     const stores = [data, wal].map((spec) => spec && this.offer(spec));
     const specs = stores.map((store) => store?.spec);
-    const db = new RemoteHandle<RawDb>(this.peer, 0, "open", [...specs, options]);
+    const db = new RemoteHandle<RawDb>(this.peer, 0, "open", [...specs, options], { signal });
     let released = false;
     const release = () => {
       if (released) return;
@@ -105,6 +111,18 @@ export class RemoteEngine implements Engine {
       setTimeout(() => this.databases === 0 && this.end(closed()));
     };
     return { db: db as Handle<RawDb>, release };
+  }
+
+  async probe(data: StoreSpec, signal: AbortSignal | undefined): Promise<ProbeReport> {
+    this.databases += 1;
+    const store = this.offer(data);
+    try {
+      return (await this.peer.call(0, "probe", [store.spec], signal)) as ProbeReport;
+    } finally {
+      store.withdraw();
+      this.databases -= 1;
+      setTimeout(() => this.databases === 0 && this.end(closed()));
+    }
   }
 
   async memoryBytes(): Promise<number> {

@@ -1,13 +1,14 @@
 // One end of a port over which both sides call each other's objects. Invariants: messages are handled in the order in
 // which they were sent, so calls take effect in call order; every call settles, also if the other side dies.
 
+import { abortable } from "../abort.js";
 import { invalid, LakeshoreError } from "../errors.js";
 import { type Crossing, errorIn, errorOut, givenAway, type Message } from "./messages.js";
 
 /** What this side has for the other. */
 export interface Service {
-  call(on: number, method: string, args: unknown[]): unknown;
-  start(id: number, on: number, method: string, args: unknown[]): void;
+  call(on: number, method: string, args: unknown[], signal: AbortSignal | undefined): unknown;
+  start(id: number, on: number, method: string, args: unknown[], signal: AbortSignal | undefined): void;
   ready(on: number): Promise<void>;
   drop(on: number): void;
 }
@@ -24,6 +25,8 @@ export class Peer {
   private readonly port: MessagePort;
   private readonly service: Service;
   private readonly waiting = new Map<number, Waiting>();
+  /** Of calls and objects that the other side may abort. */
+  private readonly controllers = new Map<number, AbortController>();
   private failure: Error | undefined;
   private last = 0;
 
@@ -37,8 +40,17 @@ export class Peer {
     port.start();
   }
 
-  call(on: number, method: string, args: unknown[]): Promise<unknown> {
-    return this.ask((id) => ({ type: "call", id, on, method, args }));
+  call(on: number, method: string, args: unknown[], signal?: AbortSignal): Promise<unknown> {
+    if (signal === undefined) return this.ask((id) => ({ type: "call", id, on, method, args }));
+    if (signal.aborted) return Promise.reject(signal.reason);
+    const answer = this.ask((id) => ({ type: "call", id, on, method, args, abortable: true }));
+    const id = this.last;
+    return abortable(answer, signal, () => this.abort(id));
+  }
+
+  /** Says that nobody waits any more for what was called or started so. */
+  abort(id: number): void {
+    if (this.failure === undefined) this.send({ type: "abort", id });
   }
 
   ready(on: number): Promise<unknown> {
@@ -46,10 +58,10 @@ export class Peer {
   }
 
   /** The number of the object that the call makes. */
-  start(on: number, method: string, args: unknown[]): number {
+  start(on: number, method: string, args: unknown[], abortable = false): number {
     if (this.failure !== undefined) throw this.failure;
     const id = ++this.last;
-    this.send({ type: "start", id, on, method, args });
+    this.send({ type: "start", id, on, method, args, ...(abortable && { abortable }) });
     return id;
   }
 
@@ -91,12 +103,24 @@ export class Peer {
   private take(message: Message): void {
     switch (message.type) {
       case "call":
-        return this.answer(message.id, () => this.service.call(message.on, message.method, message.args));
+        return this.answer(message.id, () => {
+          const signal = this.signalOf(message);
+          return this.service.call(message.on, message.method, message.args, signal);
+        });
       case "ready":
         return this.answer(message.id, () => this.service.ready(message.on));
       case "start":
-        return this.service.start(message.id, message.on, message.method, message.args);
+        return this.service.start(
+          message.id,
+          message.on,
+          message.method,
+          message.args,
+          this.signalOf(message),
+        );
+      case "abort":
+        return this.controllers.get(message.id)?.abort();
       case "drop":
+        this.controllers.delete(message.on);
         return this.service.drop(message.on);
       case "result":
         this.waiting.get(message.id)?.resolve(message.value);
@@ -111,6 +135,14 @@ export class Peer {
     }
   }
 
+  /** What the other side may abort: a call until it is answered, an object until it is dropped. */
+  private signalOf({ id, abortable }: { id: number; abortable?: boolean }): AbortSignal | undefined {
+    if (abortable !== true) return undefined;
+    const controller = new AbortController();
+    this.controllers.set(id, controller);
+    return controller.signal;
+  }
+
   /** Calls at once, and answers when there is an answer. */
   private answer(id: number, action: () => unknown): void {
     let result: unknown;
@@ -121,7 +153,8 @@ export class Peer {
     }
     Promise.resolve(result)
       .then((value) => this.send({ type: "result", id, value }))
-      .catch((error: unknown) => this.fail(id, errorOut(error)));
+      .catch((error: unknown) => this.fail(id, errorOut(error)))
+      .finally(() => this.controllers.delete(id));
   }
 
   private fail(id: number, error: Crossing): void {

@@ -9,7 +9,9 @@ import { Peer, type Service } from "./peer.js";
 
 type AnyHandle = {
   call(method: string, ...args: unknown[]): Promise<unknown>;
+  callUntil(signal: AbortSignal | undefined, method: string, ...args: unknown[]): Promise<unknown>;
   start(method: string, ...args: unknown[]): AnyHandle;
+  startUntil(signal: AbortSignal | undefined, method: string, ...args: unknown[]): AnyHandle;
   ready(): Promise<void>;
   drop(reason: LakeshoreError): void;
 };
@@ -58,16 +60,24 @@ class Objects implements Service {
   private readonly objects = new Map<number, AnyHandle>();
   private readonly openings = new Map<number, Promise<Opening>>();
 
-  call(on: number, method: string, args: unknown[]): unknown {
-    if (on === 0) return engine().then((instance) => instance.memoryBytes());
-    return this.get(on).call(method, ...args);
+  call(on: number, method: string, args: unknown[], signal: AbortSignal | undefined): unknown {
+    if (on !== 0) return this.get(on).callUntil(signal, method, ...args);
+    if (method !== "probe") return engine().then((instance) => instance.memoryBytes());
+    const spec = revive(args[0] as StoreSpec, this.peer);
+    return engine().then((instance) => instance.probe(spec, signal));
   }
 
-  start(id: number, on: number, method: string, args: unknown[]): void {
-    if (on === 0) return this.open(id, args);
+  start(
+    id: number,
+    on: number,
+    method: string,
+    args: unknown[],
+    signal: AbortSignal | undefined,
+  ): void {
+    if (on === 0) return this.open(id, args, signal);
     let made: AnyHandle;
     try {
-      made = this.get(on).start(method, ...args);
+      made = this.get(on).startUntil(signal, method, ...args);
     } catch (error) {
       made = new Later(Promise.reject(error));
     }
@@ -94,9 +104,9 @@ class Objects implements Service {
     return object;
   }
 
-  private open(id: number, [data, wal, options]: unknown[]): void {
+  private open(id: number, [data, wal, options]: unknown[], signal: AbortSignal | undefined): void {
     const specs = [data, wal].map((spec) => revive(spec as StoreSpec | undefined, this.peer));
-    const opening = engine().then((instance) => instance.open(specs[0]!, specs[1], options as object));
+    const opening = engine().then((instance) => instance.open(specs[0]!, specs[1], options as object, signal));
     const db = opening.then(({ db }) => db as Handle<never> as AnyHandle);
     this.openings.set(id, opening);
     this.objects.set(id, new Later(db));
@@ -120,8 +130,16 @@ class Later implements AnyHandle {
     return this.handle.then((handle) => handle.call(method, ...args));
   }
 
+  callUntil(signal: AbortSignal | undefined, method: string, ...args: unknown[]): Promise<unknown> {
+    return this.handle.then((handle) => handle.callUntil(signal, method, ...args));
+  }
+
   start(method: string, ...args: unknown[]): AnyHandle {
     return new Later(this.handle.then((handle) => handle.start(method, ...args)));
+  }
+
+  startUntil(signal: AbortSignal | undefined, method: string, ...args: unknown[]): AnyHandle {
+    return new Later(this.handle.then((handle) => handle.startUntil(signal, method, ...args)));
   }
 
   ready(): Promise<void> {
@@ -153,7 +171,15 @@ class ReadAhead implements AnyHandle {
     return this.batches.shift() ?? Promise.resolve(undefined);
   }
 
+  callUntil(_: AbortSignal | undefined, method: string, ...args: unknown[]): Promise<unknown> {
+    return this.call(method, ...args);
+  }
+
   start(): AnyHandle {
+    return this;
+  }
+
+  startUntil(): AnyHandle {
     return this;
   }
 

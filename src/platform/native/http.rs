@@ -9,7 +9,10 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
-use hyper::{Request, Response, body::Incoming};
+use hyper::{
+    Request, Response,
+    body::{Body, Incoming},
+};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -86,16 +89,21 @@ impl Http for HttpClient {
     fn send(&self, request: HttpRequest) -> BoxFuture<'static, Result<HttpAnswer, HttpError>> {
         let (client, handle) = (self.client.clone(), self.handle.clone());
         Box::pin(async move {
-            let limit = request.limit;
+            let (limit, announced) = (request.limit, request.announced.clone());
             let request = build(request)?;
             let work = async move {
                 let answer = client.request(request).await.map_err(|e| failed(&e))?;
+                announced.tell(answer.body().size_hint().exact().unwrap_or(0));
                 read(answer, limit).await
             };
             let mut task = Task(handle.spawn(work));
             let done = (&mut task.0).await;
             done.unwrap_or_else(|_| Err(broken("the tokio runtime was shut down", false)))
         })
+    }
+
+    fn shows_all_headers(&self) -> bool {
+        true
     }
 }
 

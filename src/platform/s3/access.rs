@@ -119,13 +119,38 @@ impl fmt::Debug for Access {
 
 /// Asked for this long before they expire.
 const EARLY: i64 = 60_000_000;
+/// A provider that gave what is about to expire, twice, is not asked again for so long.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The newest credentials of a provider.
 pub(super) struct Keys {
     provider: Arc<dyn CredentialProvider>,
-    newest: Mutex<Option<Credentials>>,
+    newest: Mutex<Option<Newest>>,
+    /// When a call that has not been answered yet began to ask, while others can do without.
+    asked: Mutex<Option<Duration>>,
     /// Held while asking; `None` where a request may vanish (`S3Options::concurrency` 0).
     asking: Option<AsyncMutex<()>>,
+}
+
+#[derive(Clone)]
+struct Newest {
+    keys: Credentials,
+    /// When they were given, by the monotonic clock and by the wall clock.
+    given: Duration,
+    at: i64,
+    /// They were about to expire then, and so were those before them: the provider has no better ones.
+    best: bool,
+}
+
+impl Newest {
+    fn lasts(&self, now: i64) -> bool {
+        (self.keys.expires).is_none_or(|at| at.saturating_sub(EARLY) > now)
+    }
+
+    /// Not expired, as far as that can be known: what was given as expired may be so by a wrong clock only.
+    fn holds(&self, now: i64) -> bool {
+        self.keys.expires.is_none_or(|at| at > now || at <= self.at)
+    }
 }
 
 impl Keys {
@@ -133,17 +158,35 @@ impl Keys {
         Self {
             provider,
             newest: Mutex::new(None),
+            asked: Mutex::new(None),
             asking: one_at_a_time.then(|| AsyncMutex::new(())),
         }
     }
 
-    /// What can be used at `now`, other than `refused`.
-    fn usable(&self, now: i64, refused: Option<&Credentials>) -> Option<Credentials> {
+    fn newest(&self) -> Option<Newest> {
         let newest = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
-        let usable = |keys: &&Credentials| {
-            keys.expires.is_none_or(|at| at.saturating_sub(EARLY) > now) && refused != Some(*keys)
-        };
-        newest.as_ref().filter(usable).cloned()
+        newest.clone()
+    }
+
+    /// What can be used at `now` (monotonic, wall), other than `refused`.
+    fn usable(&self, now: (Duration, i64), refused: Option<&Credentials>) -> Option<Credentials> {
+        let newest = self.newest()?;
+        let best = newest.best && now.0.saturating_sub(newest.given) < PATIENCE;
+        let usable = newest.lasts(now.1) || best && newest.holds(now.1);
+        (usable && refused != Some(&newest.keys)).then_some(newest.keys)
+    }
+
+    /// What does while another call asks for better ones, for at most `timeout`.
+    fn meanwhile(
+        &self,
+        now: (Duration, i64),
+        timeout: Duration,
+        refused: Option<&Credentials>,
+    ) -> Option<Credentials> {
+        let asked = *self.asked.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = self.newest().filter(|newest| newest.holds(now.1))?;
+        let asking = now.0.saturating_sub(asked?) < timeout;
+        (asking && refused != Some(&newest.keys)).then_some(newest.keys)
     }
 
     /// Credentials other than `refused`, asked for if need be. `skew` is added to the device's time: by a
@@ -154,17 +197,27 @@ impl Keys {
         timeout: Duration,
         refused: Option<&Credentials>,
     ) -> Result<Credentials> {
-        let now = || runtime.now_micros().saturating_add(skew);
-        if let Some(keys) = self.usable(now(), refused) {
+        let now = || {
+            (
+                runtime.monotonic(),
+                runtime.now_micros().saturating_add(skew),
+            )
+        };
+        let ready = || {
+            self.usable(now(), refused)
+                .or_else(|| self.meanwhile(now(), timeout, refused))
+        };
+        if let Some(keys) = ready() {
             return Ok(keys);
         }
         let _asking = match &self.asking {
             Some(lock) => Some(lock.lock().await),
             None => None,
         };
-        if let Some(keys) = self.usable(now(), refused) {
+        if let Some(keys) = ready() {
             return Ok(keys);
         }
+        let _mark = Mark::set(&self.asked, runtime.monotonic());
         let asked = super::driver::within(runtime, timeout, self.provider.credentials()).await;
         let keys = asked
             .ok_or_else(|| {
@@ -174,9 +227,46 @@ impl Keys {
                 )
             })
             .and_then(|keys| keys)
-            .map_err(|error| error.context("s3 credentials could not be had"))?;
-        keys.check()?;
-        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(keys.clone());
+            .and_then(|keys| keys.check().map(|()| keys))
+            .map_err(|error| error.context("s3 credentials could not be had"));
+        let (given, at) = now();
+        let mut slot = self.newest.lock().unwrap_or_else(PoisonError::into_inner);
+        let keys = match (keys, slot.as_mut()) {
+            (Ok(keys), _) => keys,
+            // Those that are there are good for a while.
+            (Err(_), Some(there)) if refused != Some(&there.keys) && there.holds(at) => {
+                (there.given, there.best) = (given, true);
+                return Ok(there.keys.clone());
+            }
+            (Err(error), _) => return Err(error),
+        };
+        let mut newest = Newest {
+            keys: keys.clone(),
+            given,
+            at,
+            best: false,
+        };
+        let before = slot
+            .as_ref()
+            .is_some_and(|b| !b.lasts(b.at) && given.saturating_sub(b.given) < PATIENCE);
+        newest.best = before && !newest.lasts(at);
+        *slot = Some(newest);
         Ok(keys)
+    }
+}
+
+/// Says that somebody asks, until it is dropped.
+struct Mark<'a>(&'a Mutex<Option<Duration>>);
+
+impl<'a> Mark<'a> {
+    fn set(asked: &'a Mutex<Option<Duration>>, now: Duration) -> Self {
+        *asked.lock().unwrap_or_else(PoisonError::into_inner) = Some(now);
+        Self(asked)
+    }
+}
+
+impl Drop for Mark<'_> {
+    fn drop(&mut self) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 }

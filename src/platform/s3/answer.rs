@@ -4,14 +4,15 @@
 
 use super::{
     http::HttpAnswer,
+    stranger,
     xml::{self, ErrorBody},
 };
 use crate::{
     error::{Error, ErrorKind},
-    platform::key::ends_early,
+    platform::{date::http_date, key::ends_early},
 };
 use bytes::Bytes;
-use std::ops::Range;
+use std::{ops::Range, time::Duration};
 
 /// What was asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,10 +61,12 @@ pub(super) enum Verdict {
     Missing,
     Done,
     Exists,
-    /// Another attempt may succeed. `early`: the store says it did nothing, and asks for time.
+    /// Another attempt may succeed. `early`: the store says it did nothing, and asks for time; `wait`: for so
+    /// much.
     Again {
         error: Error,
         early: bool,
+        wait: Option<Duration>,
     },
     /// The clock that signed is wrong; the store's time, if it said it.
     Skewed {
@@ -81,6 +84,8 @@ pub(super) struct Asked<'a> {
     pub(super) key: &'a str,
     /// `Place::name`.
     pub(super) place: &'a str,
+    /// `Http::shows_all_headers`.
+    pub(super) all_shown: bool,
 }
 
 impl Asked<'_> {
@@ -90,11 +95,11 @@ impl Asked<'_> {
         Error::new(kind, parts.concat())
     }
 
-    fn again(&self, why: &str) -> Verdict {
-        let error = self.error(ErrorKind::Unavailable, why);
+    pub(super) fn again(&self, why: &str) -> Verdict {
         Verdict::Again {
-            error,
+            error: self.error(ErrorKind::Unavailable, why),
             early: false,
+            wait: None,
         }
     }
 
@@ -105,6 +110,15 @@ impl Asked<'_> {
 
 /// What `answer` means for what was `asked`.
 pub(super) fn judge(asked: &Asked<'_>, answer: &HttpAnswer) -> Verdict {
+    let error = match (asked.op, answer.status) {
+        // An object, or a part of one.
+        (Op::Get | Op::Range(_) | Op::Suffix(_) | Op::List, 200..=299) => ErrorBody::default(),
+        _ => xml::error(&answer.body),
+    };
+    let op = (asked.op, asked.key);
+    if let Some(what) = stranger::looks_like(op, answer, asked.all_shown, &error.code) {
+        return asked.again(&not_a_stores(answer.status, &what));
+    }
     let whole = answer.header("content-encoding").is_some()
         || answer
             .length()
@@ -121,17 +135,42 @@ pub(super) fn judge(asked: &Asked<'_>, answer: &HttpAnswer) -> Verdict {
         (Op::Range(_) | Op::Suffix(_), 416) => beyond(asked, answer),
         (Op::Get | Op::List, 200) if !whole => asked.again("the answer ends too early"),
         (Op::Get | Op::List, 200) => Verdict::Bytes(answer.body.clone()),
-        (Op::Put | Op::PutIfAbsent, 200 | 201 | 204) => {
-            // A store answers nothing here; a sign-in page or an error would.
-            match answer.body.trim_ascii_start().first() {
-                Some(b'<') => asked.again("the answer is a document, not a store's"),
-                _ => Verdict::Done,
-            }
+        // A store answers nothing here, or, late, an error.
+        (Op::Put | Op::PutIfAbsent | Op::Delete, 200 | 201 | 204) if !error.code.is_empty() => {
+            asked.again(&said(answer.status, &error))
         }
+        (Op::Put | Op::PutIfAbsent, 200 | 201 | 204) => Verdict::Done,
         (Op::Delete, 200 | 204) => Verdict::Done,
         (Op::PutIfAbsent, 412) => Verdict::Exists,
-        _ => refused(asked, answer, &xml::error(&answer.body)),
+        _ => refused(asked, answer, &error),
     }
+}
+
+/// What to say of an answer that something else than a store gave.
+fn not_a_stores(status: u16, what: &str) -> String {
+    format!("{status}: the answer {what}, not a store's: a portal or a wrong endpoint?")
+}
+
+/// `Unavailable`: what was given as a listing is none.
+pub(super) fn no_listing(asked: &Asked<'_>) -> Error {
+    asked.error(ErrorKind::Unavailable, &not_a_stores(200, "is no listing"))
+}
+
+/// The longest that a store may ask us to wait.
+const LONGEST_WAIT: Duration = Duration::from_secs(300);
+
+/// The header `Retry-After`: seconds, or a moment by the clock of whoever says it.
+fn retry_after(answer: &HttpAnswer) -> Option<Duration> {
+    let text = answer.header("retry-after")?.trim();
+    let wait = match text.parse::<u64>() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => {
+            let now = http_date(answer.header("date")?)?;
+            let micros = http_date(text)?.saturating_sub(now);
+            Duration::from_micros(u64::try_from(micros).unwrap_or(0))
+        }
+    };
+    Some(wait.min(LONGEST_WAIT))
 }
 
 /// `bytes a-b/size`.
@@ -248,9 +287,8 @@ fn refused(asked: &Asked<'_>, answer: &HttpAnswer, error: &ErrorBody) -> Verdict
             Unsupported,
             &why("this store lacks what was asked: Lakeshore needs If-None-Match on PUT and ranged reads"),
         ),
-        (_, 429 | 503) => again_later(asked, &said),
-        (code, _) if SLOW.contains(&code) => again_later(asked, &said),
-        (_, 409) => again_later(asked, &said),
+        (_, 429 | 503 | 409) => again_later(asked, answer, &said),
+        (code, _) if SLOW.contains(&code) => again_later(asked, answer, &said),
         (
             "RequestTimeout" | "IncompleteBody" | "BadDigest" | "XAmzContentSHA256Mismatch"
             | "InternalError",
@@ -270,10 +308,11 @@ fn refused(asked: &Asked<'_>, answer: &HttpAnswer, error: &ErrorBody) -> Verdict
     }
 }
 
-fn again_later(asked: &Asked<'_>, said: &str) -> Verdict {
+fn again_later(asked: &Asked<'_>, answer: &HttpAnswer, said: &str) -> Verdict {
     Verdict::Again {
         error: asked.error(ErrorKind::Unavailable, said),
         early: true,
+        wait: retry_after(answer),
     }
 }
 

@@ -1,14 +1,15 @@
 //! Makes calls: signs, sends, waits, and does what `answer` and `retry` decide. Invariants: every
-//! attempt is counted and has a time-out; no lock and no permit is held while waiting to try again;
+//! attempt is counted; a call, all its attempts and pauses together, ends within the time-out and the time its bytes
+//! may take; no lock and no permit is held while waiting to try again;
 //! dropping a call ends its request, except a conditional PUT, which goes on to its end (PROTOCOL C2).
 
 use super::{
     S3,
     access::{Access, Credentials},
     answer::{Asked, Op, Verdict, judge},
-    http::{HttpAnswer, HttpError, HttpRequest},
+    http::{Announced, HttpAnswer, HttpError, HttpRequest},
     prepare::Common,
-    retry::{Next, Tries, next},
+    retry::{Bounds, Next, Tries, next},
     sign::digest,
 };
 use crate::{
@@ -46,6 +47,11 @@ const SLOWEST: u64 = 128 << 10;
 /// A difference of clocks that is not corrected (PROTOCOL T1).
 const TOLERATED: i64 = 5 * 60 * 1_000_000;
 
+/// The time that so many bytes may take.
+fn for_bytes(bytes: u64) -> Duration {
+    Duration::from_millis(bytes.saturating_mul(1000) / SLOWEST).min(LONGEST)
+}
+
 /// The outcome of `future`, or `None` after `timeout`.
 pub(super) async fn within<T>(
     runtime: &dyn Runtime,
@@ -65,6 +71,7 @@ impl S3 {
             op: &call.op,
             key: call.key,
             place: &self.inner.place.name,
+            all_shown: self.inner.http.shows_all_headers(),
         };
         let object = (call.op != Op::List).then_some(call.key);
         let common = Common {
@@ -75,13 +82,23 @@ impl S3 {
                 _ => digest(&call.body),
             },
         };
+        let bounds = Bounds {
+            retries: self.inner.retries,
+            timeout: self.inner.timeout,
+            renewable: matches!(self.inner.access, Access::Provider(_) | Access::Signer(_)),
+        };
         let mut tries = Tries::default();
         let mut refused = None;
         let mut again = false;
         loop {
-            let (request, keys) = self.prepare(&common, refused.as_ref()).await?;
-            let timeout = self.timeout(call, tries.failed);
-            let answer = self.attempt(call, request, timeout, again).await;
+            let began = self.inner.runtime.monotonic();
+            let left = bounds.left(&tries);
+            let (request, keys) = self.prepare(&common, refused.as_ref(), left).await?;
+            tries.took(self.since(began), Duration::ZERO);
+            let announced = request.announced.clone();
+            let timeout = bounds.attempt(&call.op, &tries);
+            let (answer, took) = self.attempt(call, request, (timeout, &tries, again)).await;
+            tries.took(took, Self::moving(call, &announced));
             again = true;
             let verdict = match answer {
                 Some(Ok(answer)) => {
@@ -99,63 +116,76 @@ impl S3 {
                             server: None,
                         }
                     } else if failure.retryable {
-                        Verdict::Again {
-                            error,
-                            early: false,
-                        }
+                        asked.again(&failure.message)
                     } else {
                         Verdict::Fail(error)
                     }
                 }
-                None => {
-                    let why = format!("no answer within {} ms", timeout.as_millis());
-                    let error = asked.error(ErrorKind::Unavailable, &why);
-                    Verdict::Again {
-                        error,
-                        early: false,
-                    }
-                }
+                None => asked.again(&format!("no answer within {} ms", timeout.as_millis())),
             };
-            let renewable = matches!(self.inner.access, Access::Provider(_) | Access::Signer(_));
-            match next(&call.op, verdict, &mut tries, self.inner.retries, renewable) {
+            match next(&call.op, verdict, &mut tries, bounds) {
                 Next::Done(verdict) => return Ok(verdict),
                 Next::Fail(error) => return Err(self.clean(error, keys.as_ref())),
-                Next::After(bound) => self.inner.runtime.sleep(self.jitter(bound)).await,
+                Next::After(least, bound) => {
+                    let pause = least + self.jitter(bound);
+                    tries.took(pause, Duration::ZERO);
+                    self.inner.runtime.sleep(pause).await;
+                }
                 Next::SetClock(server) => self.set_clock(server),
                 Next::Renew => refused = keys,
             }
         }
     }
 
-    /// One attempt. `None` if its time ran out.
+    fn since(&self, began: Duration) -> Duration {
+        self.inner.runtime.monotonic().saturating_sub(began)
+    }
+
+    /// One attempt and what it took. `None` if its time ran out.
     async fn attempt(
         &self,
         call: &Call<'_>,
         request: HttpRequest,
-        timeout: Duration,
-        again: bool,
-    ) -> Option<Result<HttpAnswer, HttpError>> {
+        (timeout, tries, again): (Duration, &Tries, bool),
+    ) -> (Option<Result<HttpAnswer, HttpError>>, Duration) {
         let _permit = match &self.inner.permits {
             Some(permits) => Some(permits.acquire().await),
             None => None,
         };
+        let began = self.inner.runtime.monotonic();
         self.inner.counts.attempt(&call.op, call.body.len(), again);
+        let announced = request.announced.clone();
+        let known = Self::moving(call, &announced);
+        let first = timeout + tries.for_bytes(known);
+        let (unknown, limit) = (call.expected.is_none(), call.limit);
+        let moved = tries.clone();
         let sending = self.inner.http.send(request);
+        let runtime = self.inner.runtime.clone();
+        let work = async move {
+            let mut sending = pin!(sending);
+            match within(&*runtime, first, &mut sending).await {
+                // Its head came, and said how long it is.
+                None if unknown && announced.bytes() > 0 => {
+                    let more = moved.for_bytes(for_bytes(announced.bytes().min(limit)));
+                    within(&*runtime, more, sending).await
+                }
+                done => done,
+            }
+        };
         let answer = if call.op == Op::PutIfAbsent {
             let (tell, told) = oneshot::channel();
-            let runtime = self.inner.runtime.clone();
             let work = async move {
-                let _ = tell.send(within(&*runtime, timeout, sending).await);
+                let _ = tell.send(work.await);
             };
             self.inner.runtime.spawn(Box::pin(work));
             told.await.unwrap_or(None)
         } else {
-            within(&*self.inner.runtime, timeout, sending).await
+            work.await
         };
         if let Some(Ok(answer)) = &answer {
             self.inner.counts.answered(answer.body.len());
         }
-        answer
+        (answer, self.since(began))
     }
 
     /// Whether requests were signed for a wrong time, as the store tells now. Some stores leave CORS out where
@@ -169,6 +199,7 @@ impl S3 {
             headers: Vec::new(),
             body: Bytes::new(),
             limit: 0,
+            announced: Announced::default(),
         };
         let _permit = match &self.inner.permits {
             Some(permits) => Some(permits.acquire().await),
@@ -184,15 +215,12 @@ impl S3 {
         after.saturating_sub(before).saturating_abs() > TOLERATED
     }
 
-    /// Longer where it is not known how much will come.
-    fn timeout(&self, call: &Call<'_>, failed: u32) -> Duration {
-        let bytes = call.body.len() as u64 + call.expected.unwrap_or(0);
-        let by_size = Duration::from_secs(bytes / SLOWEST).min(LONGEST);
-        let base = match call.expected {
-            None => self.inner.timeout.saturating_mul(1 << failed.min(3)),
-            Some(_) => self.inner.timeout,
-        };
-        base.saturating_add(by_size)
+    /// The time that the bytes of an attempt may take.
+    fn moving(call: &Call<'_>, announced: &Announced) -> Duration {
+        let coming = call
+            .expected
+            .unwrap_or_else(|| announced.bytes().min(call.limit));
+        for_bytes(call.body.len() as u64 + coming)
     }
 
     /// A random part of `bound`.

@@ -2,7 +2,13 @@
 
 use crate::env::BoxFuture;
 use bytes::Bytes;
-use std::fmt;
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
 
 /// A request, as it goes to the wire: nothing in it may be encoded again.
 pub struct HttpRequest {
@@ -16,6 +22,23 @@ pub struct HttpRequest {
     pub body: Bytes,
     /// A longer body is cut off here; see [`HttpRequest::limit_of`].
     pub limit: u64,
+    /// Is told how long the answer's body is, as soon as its head says so: by that it may take longer.
+    pub announced: Announced,
+}
+
+/// The length of a body that is on its way, in bytes; 0 while nobody said it.
+#[derive(Clone, Debug, Default)]
+pub struct Announced(Arc<AtomicU64>);
+
+impl Announced {
+    /// The head says so.
+    pub fn tell(&self, bytes: u64) {
+        self.0.store(bytes, Relaxed);
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
 }
 
 impl HttpRequest {
@@ -37,12 +60,16 @@ pub struct HttpAnswer {
 }
 
 /// The headers that the store reads.
-pub const ANSWER_HEADERS: [&str; 5] = [
+pub const ANSWER_HEADERS: [&str; 9] = [
     "content-encoding",
     "content-length",
     "content-range",
+    "content-type",
     "date",
+    "etag",
+    "retry-after",
     "x-amz-bucket-region",
+    "x-amz-request-id",
 ];
 
 impl HttpAnswer {
@@ -74,6 +101,12 @@ pub trait Http: Send + Sync + fmt::Debug {
     /// Sends one request and reads its answer; redirects are not followed. Dropping the future
     /// ends the request. It has no time-out of its own.
     fn send(&self, request: HttpRequest) -> BoxFuture<'static, Result<HttpAnswer, HttpError>>;
+
+    /// Whether an answer that lacks a header of [`ANSWER_HEADERS`] was sent without it. Not so in a page, where
+    /// CORS hides what is not exposed.
+    fn shows_all_headers(&self) -> bool {
+        false
+    }
 }
 
 impl fmt::Debug for HttpRequest {

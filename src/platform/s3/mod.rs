@@ -1,6 +1,6 @@
 //! A bucket of S3, or of a store that speaks as it does, as a [`Storage`]: our own small client.
 //!
-//! Pure files decide (`encode`, `sign`, `xml`, `options`, `answer`, `retry`), `prepare` signs, `driver` does,
+//! Pure files decide (`encode`, `sign`, `xml`, `options`, `answer`, `stranger`, `retry`), `prepare` signs, `driver` does,
 //! [`Http`] is the one thing a target brings: `platform::native::s3`, `platform::wasm::s3`.
 //! Invariants: what is signed is what is sent; a range is given only if it is the one asked for; every
 //! attempt is counted; nothing secret is in an error or in `Debug`.
@@ -23,10 +23,11 @@ mod prepare;
 mod retry;
 mod sign;
 mod store;
+mod stranger;
 mod xml;
 
 pub use access::{Access, CredentialProvider, Credentials, Signed, Signer, Unsigned};
-pub use http::{ANSWER_HEADERS, Http, HttpAnswer, HttpError, HttpRequest};
+pub use http::{ANSWER_HEADERS, Announced, Http, HttpAnswer, HttpError, HttpRequest};
 pub use options::S3Options;
 
 use super::fusio_store::fusio_store;

@@ -20,9 +20,11 @@ pub struct S3Options {
     pub path_style: Option<bool>,
     /// Who signs, with what.
     pub access: Access,
-    /// Longest wait for an attempt, before the time its bytes may take (128 KiB/s) is added.
+    /// The longest that a request may take, all its attempts and the pauses between them together. The time that
+    /// its bytes may take (at 128 KiB/s, at most ten minutes; twice, if it is repeated) comes on top, and so does
+    /// the wait for a place among `concurrency`.
     pub timeout: Duration,
-    /// How often a failed attempt is repeated.
+    /// How often a failed attempt is repeated, while there is time.
     pub retries: u32,
     /// Most requests under way at once; 0 for no bound, as Workers need it: there a request that
     /// vanishes would keep its place for ever.
@@ -95,7 +97,7 @@ impl Place {
         let prefix = prefix(&options.prefix)?;
         let (scheme, authority, path) = match &options.endpoint {
             Some(endpoint) => endpoint_parts(endpoint)?,
-            None => ("https://", format!("s3.{region}.amazonaws.com"), ""),
+            None => ("https://", format!("s3.{region}.{}", domain(region)), ""),
         };
         // A dot in the bucket's name matches no wildcard certificate.
         let by_path = options.path_style.unwrap_or_else(|| {
@@ -145,6 +147,25 @@ impl Place {
         let mark = if query.is_empty() { "" } else { "?" };
         [self.scheme, &self.host, path, mark, query].concat()
     }
+}
+
+/// What AWS calls its hosts where they are not below `amazonaws.com`.
+const DOMAINS: [(&str, &str); 6] = [
+    ("cn-", "amazonaws.com.cn"),
+    ("eusc-", "amazonaws.eu"),
+    ("us-iso-", "c2s.ic.gov"),
+    ("us-isob-", "sc2s.sgov.gov"),
+    ("us-isof-", "csp.hci.ic.gov"),
+    ("eu-isoe-", "cloud.adc-e.uk"),
+];
+
+/// The domain of AWS in a region.
+fn domain(region: &str) -> &'static str {
+    let of_region = |(prefix, _): &&(&str, &str)| region.starts_with(prefix);
+    DOMAINS
+        .iter()
+        .find(of_region)
+        .map_or("amazonaws.com", |(_, domain)| domain)
 }
 
 /// Without slashes at its ends, then with one at the end.
@@ -234,6 +255,10 @@ mod tests {
         assert_eq!(
             url(|o| o.region = "eu-west-1".into()),
             "https://my-bucket.s3.eu-west-1.amazonaws.com/log/1"
+        );
+        assert_eq!(
+            url(|o| o.region = "cn-northwest-1".into()),
+            "https://my-bucket.s3.cn-northwest-1.amazonaws.com.cn/log/1"
         );
         assert_eq!(
             url(|o| o.bucket = "my.bucket".into()),

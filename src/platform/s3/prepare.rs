@@ -6,14 +6,15 @@ use super::{
     access::{Access, Credentials, Signer, Unsigned},
     answer::Op,
     driver::{Call, within},
-    http::HttpRequest,
+    encode::decode,
+    http::{Announced, HttpRequest},
     sign::{ToSign, authorization},
 };
 use crate::{
     error::{Error, ErrorKind, Result},
     platform::date::amz_date,
 };
-use std::sync::atomic::Ordering::Relaxed;
+use std::{sync::atomic::Ordering::Relaxed, time::Duration};
 
 /// What every attempt of a call shares.
 pub(super) struct Common<'a> {
@@ -30,6 +31,7 @@ impl S3 {
         &self,
         common: &Common<'_>,
         refused: Option<&Credentials>,
+        timeout: Duration,
     ) -> Result<(HttpRequest, Option<Credentials>)> {
         let call = common.call;
         let headers = call.headers.iter();
@@ -45,16 +47,18 @@ impl S3 {
                 .collect(),
             body: call.body.clone(),
             limit: call.limit,
+            announced: Announced::default(),
         };
         let keys = match (&self.inner.access, &self.inner.keys) {
             (Access::Credentials(keys), _) => Some(keys.clone()),
             (Access::Provider(_), Some(keys)) => {
-                let (runtime, timeout) = (&*self.inner.runtime, self.inner.timeout);
+                let runtime = &*self.inner.runtime;
                 let skew = self.inner.skew.load(Relaxed);
                 Some(keys.get((runtime, skew), timeout, refused).await?)
             }
             (Access::Signer(signer), _) => {
-                self.sign_by(&**signer, &mut request, common).await?;
+                self.sign_by(&**signer, &mut request, common, timeout)
+                    .await?;
                 None
             }
             _ => None,
@@ -100,6 +104,7 @@ impl S3 {
         signer: &dyn Signer,
         request: &mut HttpRequest,
         common: &Common<'_>,
+        timeout: Duration,
     ) -> Result<()> {
         let digest = ("x-amz-content-sha256", &common.body_digest);
         request
@@ -110,7 +115,6 @@ impl S3 {
             url: request.url.clone(),
             headers: request.headers.clone(),
         });
-        let timeout = self.inner.timeout;
         let signed = within(&*self.inner.runtime, timeout, signing)
             .await
             .unwrap_or_else(|| Err(Error::new(ErrorKind::Unavailable, "no answer in time")))
@@ -120,9 +124,27 @@ impl S3 {
             request.headers.retain(|(known, _)| *known != name);
             request.headers.push((name, value));
         }
+        if let Some(covered) = signed.url.as_deref().and_then(signed_headers) {
+            // S3 refuses what begins with x-amz- and is not signed; the URL says what is.
+            let refused =
+                |name: &str| name.starts_with("x-amz-") && !covered.iter().any(|c| c == name);
+            request.headers.retain(|(name, _)| !refused(name));
+        }
         if let Some(url) = signed.url {
             request.url = url;
         }
         Ok(())
     }
+}
+
+/// The names of the headers that a presigned URL covers, in lower case; `None` if it is not presigned.
+fn signed_headers(url: &str) -> Option<Vec<String>> {
+    let query = url.split_once('?')?.1;
+    let query = query.split('#').next().unwrap_or_default();
+    let value = query.split('&').find_map(|pair| {
+        let (name, value) = pair.split_once('=')?;
+        (name.eq_ignore_ascii_case("x-amz-signedheaders")).then_some(value)
+    })?;
+    let names = decode(value)?.to_ascii_lowercase();
+    Some(names.split(';').map(str::to_owned).collect())
 }

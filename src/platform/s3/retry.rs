@@ -7,10 +7,14 @@ use crate::error::{Error, ErrorKind};
 use std::time::Duration;
 
 /// What happened so far.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Tries {
     /// Failed attempts that another followed.
     pub(super) failed: u32,
+    /// What they and the pauses between took, without …
+    spent: Duration,
+    /// … the time that was allowed for bytes.
+    moved: Duration,
     /// Whether it was signed again with the store's time.
     reset_clock: bool,
     /// Whether the store was asked for its time.
@@ -20,6 +24,18 @@ pub(super) struct Tries {
 }
 
 impl Tries {
+    /// Notes what an attempt took of which its bytes might take so much, or a pause.
+    pub(super) fn took(&mut self, all: Duration, bytes: Duration) {
+        let moving = all.min(self.for_bytes(bytes));
+        self.moved += moving;
+        self.spent += all - moving;
+    }
+
+    /// Of the time that the bytes of a call may take, what the next attempt has: they may move twice.
+    pub(super) fn for_bytes(&self, bytes: Duration) -> Duration {
+        bytes.min((bytes * 2).saturating_sub(self.moved))
+    }
+
     /// Whether the store may be asked for its time: once.
     pub(super) fn may_ask_time(&mut self) -> bool {
         !std::mem::replace(&mut self.asked_time, true)
@@ -31,24 +47,46 @@ impl Tries {
 pub(super) enum Next {
     Done(Verdict),
     Fail(Error),
-    /// Again, after a random part of this.
-    After(Duration),
+    /// Again, after this and a random part of that.
+    After(Duration, Duration),
     /// Again at once, signed for the store's time.
     SetClock(Option<i64>),
     /// Again at once, with other credentials.
     Renew,
 }
 
+/// What bounds a call.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Bounds {
+    /// So often a failed attempt is repeated, …
+    pub(super) retries: u32,
+    /// … and so long all of them and the pauses may take, without the time that bytes may take.
+    pub(super) timeout: Duration,
+    /// Whether there may be other credentials.
+    pub(super) renewable: bool,
+}
+
+impl Bounds {
+    /// What is left of the time-out.
+    pub(super) fn left(&self, tries: &Tries) -> Duration {
+        self.timeout.saturating_sub(tries.spent)
+    }
+
+    /// How long the next attempt may take: half of what is left, so that there is time for another, where another
+    /// may follow; a connection that swallows packets is not heard of again.
+    pub(super) fn attempt(&self, op: &Op, tries: &Tries) -> Duration {
+        let left = self.left(tries);
+        match tries.failed >= self.retries || *op == Op::PutIfAbsent {
+            true => left,
+            false => left / 2,
+        }
+    }
+}
+
 /// Decides.
-pub(super) fn next(
-    op: &Op,
-    verdict: Verdict,
-    tries: &mut Tries,
-    retries: u32,
-    renewable: bool,
-) -> Next {
+pub(super) fn next(op: &Op, verdict: Verdict, tries: &mut Tries, bounds: Bounds) -> Next {
     let repeated = *op == Op::PutIfAbsent && tries.failed > 0;
-    match step(op, verdict, tries, retries, renewable) {
+    match step(op, verdict, tries, bounds) {
         // The store said that it had done nothing; should that have been wrong, the slot decides (PROTOCOL C2).
         Next::Fail(error) if repeated && error.kind() != ErrorKind::Unavailable => {
             let message = format!("an earlier attempt may have had an effect; this one: {error}");
@@ -58,16 +96,20 @@ pub(super) fn next(
     }
 }
 
-fn step(op: &Op, verdict: Verdict, tries: &mut Tries, retries: u32, renewable: bool) -> Next {
+fn step(op: &Op, verdict: Verdict, tries: &mut Tries, bounds: Bounds) -> Next {
     match verdict {
-        Verdict::Again { error, early } => {
-            if tries.failed >= retries || (*op == Op::PutIfAbsent && !early) {
+        Verdict::Again { error, early, wait } => {
+            if tries.failed >= bounds.retries || (*op == Op::PutIfAbsent && !early) {
                 return Next::Fail(error);
+            }
+            let least = wait.unwrap_or_default();
+            if bounds.left(tries) <= least {
+                return Next::Fail(no_time(error, wait));
             }
             let first = if early { 400 } else { 100 };
             let bound = (first << tries.failed.min(6)).min(5_000);
             tries.failed += 1;
-            Next::After(Duration::from_millis(bound))
+            Next::After(least, Duration::from_millis(bound))
         }
         Verdict::Skewed { error, server } => {
             if std::mem::replace(&mut tries.reset_clock, true) {
@@ -76,12 +118,27 @@ fn step(op: &Op, verdict: Verdict, tries: &mut Tries, retries: u32, renewable: b
             Next::SetClock(server)
         }
         Verdict::Stale(error) => {
-            if !renewable || std::mem::replace(&mut tries.renewed, true) {
+            if !bounds.renewable || std::mem::replace(&mut tries.renewed, true) {
                 return Next::Fail(error);
             }
             Next::Renew
         }
         Verdict::Fail(error) => Next::Fail(error),
         done => Next::Done(done),
+    }
+}
+
+/// It would have been tried again, had there been time.
+fn no_time(error: Error, wait: Option<Duration>) -> Error {
+    match wait {
+        Some(wait) => {
+            let seconds = wait.as_secs();
+            let message = format!(
+                "{}; it asks for {seconds} s to be let pass",
+                error.message()
+            );
+            Error::new(error.kind(), message)
+        }
+        None => error,
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{
     S3,
-    answer::{Op, Verdict},
+    answer::{Asked, Op, Verdict, no_listing},
     driver::Call,
     encode::query,
     xml,
@@ -121,11 +121,12 @@ impl S3 {
             return Err(strange());
         };
         xml::page(&body).ok_or_else(|| {
-            let place = &self.inner.place.name;
-            Error::new(
-                ErrorKind::Unavailable,
-                format!("{place}: list {prefix}: the answer is not a listing"),
-            )
+            no_listing(&Asked {
+                op: &Op::List,
+                key: prefix,
+                place: &self.inner.place.name,
+                all_shown: true,
+            })
         })
     }
 

@@ -11,7 +11,9 @@ use super::{
 use crate::{
     env::BoxFuture,
     error::{Error, Result},
-    platform::s3::{ANSWER_HEADERS, Http, HttpAnswer, HttpError, HttpRequest, S3, S3Options},
+    platform::s3::{
+        ANSWER_HEADERS, Announced, Http, HttpAnswer, HttpError, HttpRequest, S3, S3Options,
+    },
 };
 use js_sys::{Array, Function, Object, Promise, Reflect, Uint8Array};
 use send_wrapper::SendWrapper;
@@ -99,6 +101,10 @@ impl Http for Fetch {
             answer.map_err(|thrown| shared.failed(&thrown))
         }))
     }
+
+    fn shows_all_headers(&self) -> bool {
+        !self.shared.browser
+    }
 }
 
 /// Aborts when it is dropped.
@@ -137,12 +143,12 @@ impl Shared {
         if request.method == "PUT" {
             set("body", &super::call::for_js(&request.body))?;
         }
-        let limit = request.limit;
+        let (limit, announced) = (request.limit, request.announced);
         let url = JsValue::from(request.url);
         drop(request.body);
         let sent = self.fetch.call2(&js_sys::global(), &url, &init)?;
         let answer = JsFuture::from(Promise::resolve(&sent)).await?;
-        read(&answer, limit, abort).await
+        read(&answer, limit, &announced, abort).await
     }
 
     fn failed(&self, thrown: &JsValue) -> HttpError {
@@ -171,7 +177,12 @@ impl Shared {
 }
 
 /// The bytes of what a promise of an `ArrayBuffer` gives.
-async fn read(answer: &JsValue, limit: u64, abort: &Abort) -> Result<HttpAnswer, JsValue> {
+async fn read(
+    answer: &JsValue,
+    limit: u64,
+    announced: &Announced,
+    abort: &Abort,
+) -> Result<HttpAnswer, JsValue> {
     let wrong = || {
         JsValue::from(js_sys::Error::new(
             "fetch gave something that is no Response",
@@ -200,6 +211,7 @@ async fn read(answer: &JsValue, limit: u64, abort: &Abort) -> Result<HttpAnswer,
         }
         return Ok(whole);
     }
+    announced.tell(whole.length().unwrap_or(0));
     let buffer = function(answer, "arrayBuffer").ok_or_else(wrong)?;
     let buffer = JsFuture::from(Promise::resolve(&buffer.call0(answer)?)).await?;
     let bytes = Uint8Array::new(&buffer);
