@@ -3,7 +3,7 @@
 //! timestamps (L1). The objects are durable before any edit names them (DESIGN promise 4).
 
 use crate::{
-    data::{rows::Rows, schema::TableSchema},
+    data::{bound::Bound, rows::Rows, schema::TableSchema},
     env::{Runtime, Storage},
     error::Result,
     log::{
@@ -270,7 +270,8 @@ impl TableOutput<'_> {
             merge.feed(source, None);
         }
         let mut writer: Option<SstableWriter> = None;
-        while let Step::Rows(rows) = merge.step(target.options.batch_rows)? {
+        let bound = Bound::new(target.options.batch_rows, target.options.batch_bytes);
+        while let Step::Rows(rows) = merge.step(bound)? {
             files.rows += rows.len() as u64;
             let open = match &mut writer {
                 Some(open) => open,

@@ -4,6 +4,7 @@
 use arrow_array::{ArrayRef, Int64Array, RecordBatch};
 use lakeshore::{
     data::{
+        bound::Bound,
         key::encode_keys,
         rows::{Rows, Stamps, Tombstones},
     },
@@ -82,6 +83,11 @@ fn expected(sources: &[Vec<Version>], keep: Keep) -> Vec<(i64, i64)> {
     out
 }
 
+/// Rows of 16 bytes.
+fn bound(random: &mut Random) -> Bound {
+    Bound::new(1 + random.below(20), 1 + random.below(400))
+}
+
 fn run(
     sources: &[Vec<Version>],
     keep: Keep,
@@ -101,7 +107,7 @@ fn run(
         .collect();
     let mut out = Vec::new();
     loop {
-        match merge.step(1 + random.below(20)).unwrap() {
+        match merge.step(bound(random)).unwrap() {
             Step::Need(source) => merge.feed(source, queues[source].pop()),
             Step::Done => return out,
             Step::Rows(rows) => {

@@ -2,6 +2,7 @@
 
 pub mod adapt;
 pub mod alter;
+pub mod bound;
 pub mod convert;
 pub mod history;
 pub mod intake;

@@ -7,7 +7,7 @@
 
 use super::{Db, Inner, feeds::Previews, no_such_table, prepare::split, table::to_user};
 use crate::{
-    data::{key::KeyRange, rows::Rows},
+    data::{bound::Bound, key::KeyRange, rows::Rows},
     error::{Error, ErrorKind, Result},
     log::{
         chain::{Found, unpack},
@@ -472,8 +472,10 @@ impl OpenRecord {
                     range: KeyRange::all(),
                     prune: None,
                     reverse: false,
-                    batch_rows: inner.options.batch_rows,
+                    bound: Bound::new(inner.options.batch_rows, inner.options.batch_bytes),
                     as_of: None,
+                    first_rows: None,
+                    read_bytes: u64::MAX,
                 });
                 self.scan = Some((id, entry.schema_version, scan));
             }

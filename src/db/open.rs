@@ -110,15 +110,19 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
     let session = wal.as_ref().map(WalWriter::session);
     let mut writer = [0; 16];
     runtime.random(&mut writer);
-    let readers = Arc::new(Readers::new(data.clone(), options.clone()));
-    let counts = Counts::default();
-    if let Some(why) = unreachable {
-        counts.unreachable_since(runtime.monotonic(), &why);
-    }
     let memory = match options.detached_tasks {
         true => Memory::new(options.memory_bytes),
         false => Memory::without_waiting(options.memory_bytes, &runtime),
     };
+    let readers = Arc::new(Readers::new(
+        data.clone(),
+        options.clone(),
+        memory.reads.clone(),
+    ));
+    let counts = Counts::default();
+    if let Some(why) = unreachable {
+        counts.unreachable_since(runtime.monotonic(), &why);
+    }
     Ok(Db {
         inner: Arc::new(Inner {
             options,

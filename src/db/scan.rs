@@ -3,6 +3,7 @@
 use super::{reader::Reader, table::select_columns};
 use crate::{
     data::{
+        bound::Bound as BatchBound,
         intake::{self, Limits, Mode},
         key::{KeyRange, encode_keys},
         predicate::Predicate,
@@ -113,7 +114,7 @@ impl ScanBuilder {
             limit: self.limit,
             reverse: self.reverse,
             as_of: self.table.as_of(),
-            batch_rows,
+            bound: BatchBound::new(batch_rows, inner.options.batch_bytes),
         };
         let narrowed = request.filter.as_ref().map(|f| f.key_range(schema));
         let read = narrowed.map_or(request.range.clone(), |r| request.range.intersect(&r));

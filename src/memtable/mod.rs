@@ -3,6 +3,7 @@
 
 use crate::{
     data::{
+        bound::Bound,
         key::KeyRange,
         rows::{Rows, Stamps},
     },
@@ -222,7 +223,7 @@ pub fn merge_all(runs: impl IntoIterator<Item = Rows>, keep: Keep) -> Result<Opt
         merge.feed(source, Some(rows));
         merge.feed(source, None);
     }
-    match merge.step(usize::MAX)? {
+    match merge.step(Bound::NONE)? {
         Step::Rows(rows) => Ok(Some(rows)),
         Step::Done | Step::Need(_) => Ok(None),
     }

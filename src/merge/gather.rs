@@ -1,17 +1,21 @@
-//! Gathers picked stretches of rows into one batch: a slice where one stretch suffices, a
-//! concatenation of long stretches, an interleave of short ones.
+//! Gathers picked stretches of rows and builds batches of them: a slice where one stretch suffices, a
+//! concatenation of long stretches, an interleave of short ones. Invariants: a batch keeps within its bound;
+//! a piece is let go once its source has passed it and no stretch refers to it; a few rows of a batch never
+//! keep all of it.
 
 use crate::{
     data::{
+        bound::{Bound, Weights},
         key::Keys,
         rows::{Rows, Stamps, Tombstones},
     },
     error::{Error, Result},
 };
 use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
-use arrow_buffer::{BooleanBufferBuilder, Buffer, OffsetBuffer, ScalarBuffer};
+use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::{ArrowError, SchemaRef};
 use arrow_select::{concat::concat, interleave::interleave};
+use std::collections::VecDeque;
 
 /// Rows `start..start + len` of a piece; given out backwards in a reverse merge.
 #[derive(Clone, Copy)]
@@ -24,37 +28,121 @@ struct Stretch {
 /// Below this mean length an interleave beats a concatenation of slices.
 const LONG_STRETCH: usize = 24;
 
+struct Piece {
+    rows: Rows,
+    weights: Weights,
+    bytes: usize,
+    /// Rows that wait to be given out.
+    waiting: usize,
+    /// Its source may still give rows of it.
+    open: bool,
+}
+
 pub(super) struct Gather {
-    pieces: Vec<Rows>,
-    stretches: Vec<Stretch>,
+    /// Places of pieces that were let go are used again.
+    pieces: Vec<Option<Piece>>,
+    free: Vec<usize>,
+    stretches: VecDeque<Stretch>,
     len: usize,
+    bytes: usize,
+    retained: usize,
     keys: bool,
     reverse: bool,
+    /// The key of the last row that was taken.
+    last_key: Vec<u8>,
 }
 
 impl Gather {
     pub(super) fn new(keys: bool, reverse: bool) -> Self {
         Self {
             pieces: Vec::new(),
-            stretches: Vec::new(),
+            free: Vec::new(),
+            stretches: VecDeque::new(),
             len: 0,
+            bytes: 0,
+            retained: 0,
             keys,
             reverse,
+            last_key: Vec::new(),
         }
     }
 
+    pub(super) fn last_key(&self) -> &[u8] {
+        &self.last_key
+    }
+
+    /// Rows that wait.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
+    /// Their bytes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// Bytes of the pieces that are kept for the rows that wait, and for nothing else.
+    pub(super) fn retained(&self) -> usize {
+        self.retained
+    }
+
     pub(super) fn add_piece(&mut self, rows: &Rows) -> usize {
-        self.pieces.push(rows.clone());
-        self.pieces.len() - 1
+        let weights = Weights::of(&rows.batch);
+        let piece = Piece {
+            bytes: weights.bytes(0, rows.len()) + rows.keys.memory_bytes(),
+            rows: rows.clone(),
+            weights,
+            waiting: 0,
+            open: true,
+        };
+        match self.free.pop() {
+            Some(place) => {
+                self.pieces[place] = Some(piece);
+                place
+            }
+            None => {
+                self.pieces.push(Some(piece));
+                self.pieces.len() - 1
+            }
+        }
+    }
+
+    /// The source of a piece has passed all its rows.
+    pub(super) fn passed(&mut self, piece: usize) {
+        if let Some(Some(found)) = self.pieces.get_mut(piece) {
+            found.open = false;
+            match found.waiting {
+                0 => self.let_go(piece),
+                _ => self.retained += found.bytes,
+            }
+        }
+    }
+
+    fn let_go(&mut self, piece: usize) {
+        self.pieces[piece] = None;
+        self.free.push(piece);
+    }
+
+    /// How many of `len` rows a batch of this bound still takes, at least 1: the first, in reverse the last.
+    pub(super) fn room(&self, piece: usize, start: usize, len: usize, bound: Bound) -> usize {
+        let left = Bound {
+            rows: bound.rows.saturating_sub(self.len).max(1),
+            bytes: bound.bytes.saturating_sub(self.bytes),
+        };
+        match &self.pieces[piece] {
+            Some(piece) => piece.weights.fitting(start, len, self.reverse, left),
+            None => 1,
+        }
     }
 
     pub(super) fn push(&mut self, piece: usize, start: usize, len: usize) {
+        let bytes = self.weigh(piece, start, len);
+        self.bytes = self.bytes.saturating_add(bytes);
         self.len += len;
-        if let Some(last) = self.stretches.last_mut().filter(|l| l.piece == piece) {
+        if let Some(found) = &mut self.pieces[piece] {
+            found.waiting += len;
+        }
+        if let Some(last) = self.stretches.back_mut().filter(|l| l.piece == piece) {
             if !self.reverse && last.start + last.len == start {
                 last.len += len;
                 return;
@@ -65,30 +153,164 @@ impl Gather {
                 return;
             }
         }
-        self.stretches.push(Stretch { piece, start, len });
+        self.stretches.push_back(Stretch { piece, start, len });
     }
 
-    /// Builds the rows gathered so far and forgets pieces that are not `live`; returns the new
-    /// numbers of the live ones, in the order given.
-    pub(super) fn take(&mut self, live: &[usize]) -> Result<(Rows, Vec<usize>)> {
-        let rows = self.build()?;
-        self.stretches.clear();
-        self.len = 0;
-        let kept = live.iter().map(|&p| self.pieces[p].clone()).collect();
-        self.pieces = kept;
-        Ok((rows, (0..live.len()).collect()))
+    fn weigh(&self, piece: usize, start: usize, len: usize) -> usize {
+        let Some(piece) = &self.pieces[piece] else {
+            return 0;
+        };
+        let keys = match (self.keys, &piece.rows.keys) {
+            (false, _) => 0,
+            (true, Keys::Fixed { width, .. }) => len * (width + 8),
+            (true, Keys::Variable { offsets, .. }) => {
+                (offsets[start + len] - offsets[start]) as usize + len * 12
+            }
+        };
+        piece.weights.bytes(start, len).saturating_add(keys)
     }
 
-    fn build(&self) -> Result<Rows> {
-        if let ([only], false) = (self.stretches.as_slice(), self.reverse) {
-            return Ok(self.pieces[only.piece].slice(only.start, only.len));
+    /// The rows that waited longest, as many as a batch of this bound takes.
+    pub(super) fn take(&mut self, bound: Bound) -> Result<Rows> {
+        let taken = self.cut(bound);
+        let rows = self.build(&taken)?;
+        if let Some(last) = taken.last()
+            && let Some(piece) = &self.pieces[last.piece]
+        {
+            let row = match self.reverse {
+                false => last.start + last.len - 1,
+                true => last.start,
+            };
+            self.last_key.clear();
+            self.last_key.extend_from_slice(piece.rows.keys.get(row));
         }
+        for stretch in taken {
+            let Some(piece) = &mut self.pieces[stretch.piece] else {
+                continue;
+            };
+            piece.waiting -= stretch.len;
+            if piece.waiting == 0 && !piece.open {
+                self.retained -= piece.bytes;
+                self.let_go(stretch.piece);
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Takes the stretches of one batch off the queue.
+    fn cut(&mut self, bound: Bound) -> Vec<Stretch> {
+        if self.len <= bound.rows && self.bytes <= bound.bytes {
+            (self.len, self.bytes) = (0, 0);
+            return std::mem::take(&mut self.stretches).into();
+        }
+        let mut taken = Vec::new();
+        let (mut len, mut bytes) = (0, 0);
+        while let Some(first) = self.stretches.front().copied() {
+            let left = Bound {
+                rows: bound.rows.saturating_sub(len),
+                bytes: bound.bytes.saturating_sub(bytes),
+            };
+            let fits = |n: usize| {
+                let start = match self.reverse {
+                    false => first.start,
+                    true => first.start + first.len - n,
+                };
+                (start, self.weigh(first.piece, start, n))
+            };
+            // The largest number of rows that fits.
+            let (mut low, mut high) = (0, first.len.min(left.rows));
+            while low < high {
+                let middle = low + (high - low).div_ceil(2);
+                match fits(middle).1 <= left.bytes {
+                    true => low = middle,
+                    false => high = middle - 1,
+                }
+            }
+            if low == 0 && len == 0 {
+                low = 1;
+            }
+            if low == 0 {
+                break;
+            }
+            let (start, weight) = fits(low);
+            taken.push(Stretch {
+                start,
+                len: low,
+                ..first
+            });
+            (len, bytes) = (len + low, bytes.saturating_add(weight));
+            self.stretches.pop_front();
+            if low < first.len {
+                let start = match self.reverse {
+                    false => first.start + low,
+                    true => first.start,
+                };
+                self.stretches.push_front(Stretch {
+                    start,
+                    len: first.len - low,
+                    ..first
+                });
+                break;
+            }
+        }
+        self.len -= len;
+        self.bytes = self.bytes.saturating_sub(bytes);
+        taken
+    }
+
+    fn build(&self, stretches: &[Stretch]) -> Result<Rows> {
+        let picked = Picked::of(self, stretches)?;
+        if let ([only], false) = (stretches, self.reverse)
+            && let Some(rows) = picked.pieces.first()
+            && only.len >= rows.len() / 2
+        {
+            return Ok(rows.slice(only.start, only.len));
+        }
+        picked.build(self.keys)
+    }
+}
+
+/// What becomes one batch.
+struct Picked<'a> {
+    pieces: Vec<&'a Rows>,
+    /// Their pieces are numbers of `pieces`.
+    stretches: Vec<Stretch>,
+    len: usize,
+    reverse: bool,
+}
+
+impl<'a> Picked<'a> {
+    fn of(gather: &'a Gather, stretches: &[Stretch]) -> Result<Self> {
+        let mut numbers: Vec<Option<usize>> = vec![None; gather.pieces.len()];
+        let mut picked = Self {
+            pieces: Vec::new(),
+            stretches: Vec::with_capacity(stretches.len()),
+            len: stretches.iter().map(|s| s.len).sum(),
+            reverse: gather.reverse,
+        };
+        for stretch in stretches {
+            let piece = match numbers[stretch.piece] {
+                Some(number) => number,
+                None => {
+                    let found = gather.pieces[stretch.piece].as_ref();
+                    let found =
+                        found.ok_or_else(|| Error::internal("the merge let go of rows it needs"))?;
+                    picked.pieces.push(&found.rows);
+                    *numbers[stretch.piece].insert(picked.pieces.len() - 1)
+                }
+            };
+            picked.stretches.push(Stretch { piece, ..*stretch });
+        }
+        Ok(picked)
+    }
+
+    fn build(&self, keys: bool) -> Result<Rows> {
         let Some(first) = self.pieces.first() else {
             return Err(Error::internal("the merge gathered rows without a source"));
         };
         let schema = first.batch.schema();
         let batch = self.columns(&schema).map_err(gather_error)?;
-        if !self.keys {
+        if !keys {
             // A scan reads only the columns; the rest stays cheap.
             let keys = Keys::Fixed {
                 width: 1,
@@ -112,7 +334,10 @@ impl Gather {
 
     fn columns(&self, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
         let options = RecordBatchOptions::new().with_row_count(Some(self.len));
-        let by_slices = !self.reverse && self.len >= self.stretches.len() * LONG_STRETCH;
+        // One stretch alone would be a slice, and keep all that it is a small part of.
+        let by_slices = !self.reverse
+            && self.stretches.len() > 1
+            && self.len >= self.stretches.len() * LONG_STRETCH;
         let mut columns: Vec<ArrayRef> = Vec::with_capacity(schema.fields().len());
         let indices: Vec<(usize, usize)> = match by_slices || schema.fields().is_empty() {
             true => Vec::new(),
@@ -217,7 +442,24 @@ pub fn concat_rows(parts: &[Rows]) -> Result<Rows> {
         let piece = gather.add_piece(rows);
         gather.push(piece, 0, rows.len());
     }
-    gather.build()
+    gather.take(Bound::NONE)
+}
+
+/// The rows of one batch whose bits are set.
+pub fn pick_rows(rows: &Rows, picked: &BooleanBuffer) -> Result<Rows> {
+    let count = picked.count_set_bits();
+    if count == rows.len() {
+        return Ok(rows.clone());
+    }
+    if count == 0 {
+        return Ok(rows.slice(0, 0));
+    }
+    let mut gather = Gather::new(true, false);
+    let piece = gather.add_piece(rows);
+    for (from, to) in picked.set_slices() {
+        gather.push(piece, from, to - from);
+    }
+    gather.take(Bound::NONE)
 }
 
 fn gather_error(error: ArrowError) -> Error {

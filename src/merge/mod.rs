@@ -2,16 +2,21 @@
 //! It decides which versions of a key survive; nothing below it may drop a row by value (DESIGN
 //! promise 3). Invariants of the input: each source ascends by key and descends by timestamp within
 //! a key, across its batches (in reverse: batches go backwards, rows inside still ascend); the
-//! versions of one key of one source lie in one batch; equal (key, timestamp) are equal rows.
+//! versions of one key of one source lie in one batch; equal (key, timestamp) are equal rows. What it
+//! gives out keeps within a bound of rows and bytes, and it holds no batch longer than it must: one that
+//! was passed is let go at once, unless rows of it wait to be given out.
 
 mod gather;
 mod sort;
 
-pub use gather::concat_rows;
+pub use gather::{concat_rows, pick_rows};
 pub use sort::{Kind, sorted_rows};
 
 use crate::{
-    data::rows::{Rows, Stamps, Tombstones},
+    data::{
+        bound::Bound,
+        rows::{Rows, Stamps, Tombstones},
+    },
     error::Result,
 };
 use gather::Gather;
@@ -52,6 +57,8 @@ struct Source {
     at: usize,
     end: usize,
     finished: bool,
+    /// It is not read before another source reaches this key: it has none before it.
+    awaits: Option<Vec<u8>>,
     /// Every row of the batch is the only version of its key here and survives if no other source
     /// has the key: whole stretches go through at once.
     plain: bool,
@@ -83,6 +90,7 @@ impl Merge {
             at: 0,
             end: 0,
             finished: false,
+            awaits: None,
             plain: false,
         };
         Self {
@@ -98,8 +106,19 @@ impl Merge {
         }
     }
 
+    /// A source has no key before `key` (in reverse: after it), and is not needed until others reach that.
+    pub fn announce(&mut self, source: usize, key: Vec<u8>) {
+        self.unfed.retain(|s| *s != source);
+        self.sources[source].awaits = Some(key);
+        self.place(source);
+    }
+
     /// Gives a source its next batch, or `None` if it has no more.
     pub fn feed(&mut self, source: usize, rows: Option<Rows>) {
+        if self.sources[source].awaits.take().is_some() {
+            self.order.retain(|s| *s != source);
+            self.unfed.push_back(source);
+        }
         let Some(rows) = rows else {
             self.sources[source].finished = true;
             self.unfed.retain(|s| *s != source);
@@ -117,11 +136,14 @@ impl Merge {
         self.place(source);
     }
 
-    /// Goes on until `limit` rows are gathered, a source needs feeding, or all is done.
-    pub fn step(&mut self, limit: usize) -> Result<Step> {
+    /// Goes on until as many rows are gathered as a batch of this bound takes (or fewer, if what they keep
+    /// alive is more than that), a source needs feeding, or all is done.
+    pub fn step(&mut self, bound: Bound) -> Result<Step> {
         loop {
-            if self.out.len() >= limit {
-                return Ok(Step::Rows(self.take()?));
+            let out = &self.out;
+            let full = out.len() >= bound.rows || out.bytes() >= bound.bytes;
+            if full || out.retained() > bound.bytes {
+                return Ok(Step::Rows(self.out.take(bound)?));
             }
             if let Some(&source) = self.unfed.front() {
                 return Ok(Step::Need(source));
@@ -129,25 +151,37 @@ impl Merge {
             if self.order.is_empty() {
                 return match self.out.len() {
                     0 => Ok(Step::Done),
-                    _ => Ok(Step::Rows(self.take()?)),
+                    _ => Ok(Step::Rows(self.out.take(bound)?)),
                 };
             }
-            self.advance(limit - self.out.len());
+            if let Some(source) = self.awaited() {
+                return Ok(Step::Need(source));
+            }
+            self.advance(bound);
         }
     }
 
-    fn take(&mut self) -> Result<Rows> {
-        let live: Vec<usize> = self.order.iter().map(|&s| self.sources[s].piece).collect();
-        let (rows, renamed) = self.out.take(&live)?;
-        for (&source, piece) in self.order.iter().zip(renamed) {
-            self.sources[source].piece = piece;
-        }
-        Ok(rows)
+    /// Sources that must be fed before any row can be given out, but for those that were announced.
+    pub fn unfed(&self) -> impl Iterator<Item = usize> + '_ {
+        self.unfed.iter().copied()
+    }
+
+    /// The key of the last row that was given out.
+    pub fn last_key(&self) -> &[u8] {
+        self.out.last_key()
+    }
+
+    /// A source that was reached before it was read.
+    fn awaited(&self) -> Option<usize> {
+        let first = *self.order.first()?;
+        let shared = self.order.iter().copied();
+        (shared.take_while(|&s| s == first || self.heads_equal(first, s)))
+            .find(|&s| self.sources[s].awaits.is_some())
     }
 
     /// Gives out the stretch of the first source that no other source reaches into, or resolves
     /// the key that several sources (or several versions) share.
-    fn advance(&mut self, room: usize) {
+    fn advance(&mut self, bound: Bound) {
         let first = self.order[0];
         let shared = self
             .order
@@ -157,7 +191,7 @@ impl Merge {
             self.resolve();
             return;
         }
-        let stretch = self.stretch(first, room);
+        let stretch = self.stretch(first, bound);
         let s = &mut self.sources[first];
         let taken = if self.reverse {
             let start = s.end - stretch;
@@ -173,8 +207,9 @@ impl Merge {
         self.after_advance(first);
     }
 
-    /// How many rows of `source` come before the head of every other source; at most `room`.
-    fn stretch(&self, source: usize, room: usize) -> usize {
+    /// How many rows of `source` come before the head of every other source; at most as many as
+    /// the batch being gathered takes.
+    fn stretch(&self, source: usize, bound: Bound) -> usize {
         let s = &self.sources[source];
         let Some(rows) = &s.rows else { return 0 };
         let free = match self.order.get(1) {
@@ -187,7 +222,9 @@ impl Merge {
                 }
             }
         };
-        free.clamp(1, room.max(1))
+        let free = free.max(1);
+        let start = if self.reverse { s.end - free } else { s.at };
+        self.out.room(s.piece, start, free, bound)
     }
 
     /// Takes every version of the smallest (in reverse: greatest) head key and keeps what survives.
@@ -274,6 +311,7 @@ impl Merge {
             return;
         }
         s.rows = None;
+        self.out.passed(s.piece);
         if !s.finished {
             self.unfed.push_back(source);
         }
@@ -297,7 +335,7 @@ impl Merge {
         match (&s.rows, self.reverse) {
             (Some(rows), false) => rows.keys.get(s.at),
             (Some(rows), true) => rows.keys.get(s.end - 1),
-            (None, _) => &[],
+            (None, _) => s.awaits.as_deref().unwrap_or_default(),
         }
     }
 

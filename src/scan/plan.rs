@@ -4,6 +4,7 @@
 
 use crate::{
     data::{
+        bound::Bound,
         key::KeyRange,
         predicate::{BoundPredicate, Bounds},
         rows::Rows,
@@ -11,7 +12,6 @@ use crate::{
     },
     error::Result,
     log::{catalog::TableEntry, version::LiveFile},
-    options::Options,
     state::TableState,
 };
 use arrow_array::RecordBatch;
@@ -32,8 +32,8 @@ pub struct ScanRequest {
     pub reverse: bool,
     /// Versions above this are not seen: microseconds since the Unix epoch.
     pub as_of: i64,
-    /// Most rows of a batch.
-    pub batch_rows: usize,
+    /// Most rows and bytes of a batch.
+    pub bound: Bound,
 }
 
 /// Sources that must be read together.
@@ -237,13 +237,24 @@ fn may_hold_result(group: &Group, request: &ScanRequest, layouts: &Layouts<'_>) 
     filter.may_match(&|column| layouts.bounds(file, column))
 }
 
-/// Rows of a batch read from `file`, so that one batch stays within `options.batch_bytes` even when
-/// rows are large. Parquet is compressed; 4 is a guess on the safe side for text and numbers.
-pub fn batch_rows_for(file: &LiveFile, wanted: usize, options: &Options) -> usize {
-    let row_bytes = (file.meta.bytes * 4 / file.meta.rows.max(1)).max(1);
-    wanted
-        .min((options.batch_bytes as u64 / row_bytes) as usize)
-        .max(16)
+/// How many of some files overlap at most at one key: so many are open at once while they are merged.
+pub fn depth(files: &[LiveFile]) -> usize {
+    // At one key what begins comes before what ends.
+    let mut edges: Vec<(&[u8], bool)> = Vec::with_capacity(files.len() * 2);
+    for file in files {
+        edges.push((&file.meta.min_key, false));
+        edges.push((&file.meta.max_key, true));
+    }
+    edges.sort_unstable();
+    let (mut open, mut most) = (0usize, 0);
+    for (_, ends) in edges {
+        match ends {
+            false => open += 1,
+            true => open = open.saturating_sub(1),
+        }
+        most = most.max(open);
+    }
+    most
 }
 
 /// The groups' files that `count` may take from the log alone: nothing overlaps them, no tombstones,

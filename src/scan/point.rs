@@ -2,8 +2,11 @@
 //! left can hold a newer version.
 
 use super::readers::Readers;
-use crate::{error::Result, log::version::LiveFile, state::TableState};
+use crate::{env::Reservation, error::Result, log::version::LiveFile, state::TableState};
 use arrow_array::RecordBatch;
+
+/// What is fetched at once for one row: a footer apart.
+const BLOCK_BYTES: u64 = 2 * 1024 * 1024;
 
 /// The newest version of `key` at or below `as_of`, as one row of `columns`; `None` if there is none
 /// or it is deleted.
@@ -33,9 +36,16 @@ pub async fn get(
             }
         }
     }
+    let mut memory: Option<Reservation> = None;
     for file in candidates(table, key) {
         if best.as_ref().is_some_and(|(ts, _)| *ts >= file.max_ts()) {
             break;
+        }
+        // Nothing is held while it waits for more.
+        let needed = needed(file).min(readers.room().most());
+        if memory.as_ref().is_none_or(|held| held.bytes() < needed) {
+            drop(memory.take());
+            memory = Some(readers.room().reserve("a row", needed).await?);
         }
         let reader = readers
             .open(
@@ -45,7 +55,8 @@ pub async fn get(
                 file,
             )
             .await?;
-        let Some(rows) = reader.get(key, columns).await? else {
+        let most = needed as u64 / 4;
+        let Some(rows) = reader.get_within(key, columns, most).await? else {
             continue;
         };
         for row in 0..rows.len() {
@@ -57,6 +68,15 @@ pub async fn get(
         }
     }
     Ok(best.and_then(|(_, batch)| batch))
+}
+
+/// What it takes to look for one row of a file: its footer, and some pages as they are and decoded.
+fn needed(file: &LiveFile) -> usize {
+    let meta = &file.meta;
+    let row = meta.bytes / meta.rows.max(1);
+    let pages = meta.bytes.min(BLOCK_BYTES).max(row).saturating_mul(4);
+    let footer = meta.footer_bytes.saturating_mul(4);
+    usize::try_from(pages.saturating_add(footer)).unwrap_or(usize::MAX)
 }
 
 /// Files whose key range holds `key`, those with the newest rows first.

@@ -1,9 +1,12 @@
-//! Opens sstables and keeps the open ones: a warm point read must not fetch a footer again. Bounded;
-//! the one unused for longest goes.
+//! Opens sstables and keeps the open ones: a warm point read must not fetch a footer again. Invariants: what
+//! is kept is bounded in bytes; a file that is used again and again is not put out by others that are too
+//! large to be kept beside it; who opens a file that is being opened gets the same one, unless calls may not
+//! wait for each other.
 
+use super::room::Room;
 use crate::{
-    data::{key::KeyRange, schema::TableSchema},
-    env::Storage,
+    data::{bound::Bound, key::KeyRange, schema::TableSchema},
+    env::{Budget, Storage},
     error::Result,
     log::{edit::TableId, version::LiveFile},
     options::Options,
@@ -13,37 +16,52 @@ use crate::{
     },
     state::TableState,
 };
+use async_lock::Mutex as Turn;
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
 };
-
-/// Most bytes of memory that open readers hold: indexes and bloom filters.
-const MAX_BYTES: usize = 8 * 1024 * 1024;
 
 /// More keys than this are not looked up one by one: the keys of the whole sstable are read.
 const MAX_LOOKS: usize = 32;
+
+/// An sstable as the table of one schema version sees it.
+type Name = (Ulid, u32);
 
 /// Open sstables.
 #[derive(Debug)]
 pub struct Readers {
     storage: Arc<dyn Storage>,
     options: Options,
+    room: Arc<Room>,
     open: Mutex<Open>,
 }
 
 #[derive(Debug, Default)]
 struct Open {
-    readers: HashMap<(Ulid, u32), (u64, Arc<SstableReader>)>,
+    kept: HashMap<Name, Kept>,
+    /// In use somewhere, kept or not.
+    used: HashMap<Name, Weak<SstableReader>>,
+    /// One opens, others wait.
+    opening: HashMap<Name, Weak<Turn<()>>>,
     clock: u64,
 }
 
+#[derive(Debug)]
+struct Kept {
+    reader: Arc<SstableReader>,
+    used: u64,
+    /// It was used since it was last to make room.
+    wanted: bool,
+}
+
 impl Readers {
-    /// None open yet.
-    pub fn new(storage: Arc<dyn Storage>, options: Options) -> Self {
+    /// None open yet. What is held in memory comes out of `memory`.
+    pub fn new(storage: Arc<dyn Storage>, options: Options, memory: Budget) -> Self {
         Self {
             storage,
             options,
+            room: Arc::new(Room::new(memory)),
             open: Mutex::default(),
         }
     }
@@ -51,6 +69,10 @@ impl Readers {
     /// The options files are read with.
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    pub(super) fn room(&self) -> &Arc<Room> {
+        &self.room
     }
 
     /// An open sstable; one GET if it is not open yet.
@@ -65,6 +87,16 @@ impl Readers {
         if let Some(found) = self.find(name) {
             return Ok(found);
         }
+        let turn = self.options.detached_tasks.then(|| self.turn(name));
+        let _first = match &turn {
+            Some(turn) => Some(turn.lock().await),
+            None => None,
+        };
+        if turn.is_some()
+            && let Some(found) = self.find(name)
+        {
+            return Ok(found);
+        }
         let reader = SstableReader::open(
             self.storage.clone(),
             table,
@@ -75,8 +107,19 @@ impl Readers {
         )
         .await?;
         let reader = Arc::new(reader);
-        self.keep(name, reader.clone());
+        self.lock().keep(name, &reader, self.room.cache_bytes());
         Ok(reader)
+    }
+
+    fn turn(&self, name: Name) -> Arc<Turn<()>> {
+        let mut open = self.lock();
+        if let Some(turn) = open.opening.get(&name).and_then(Weak::upgrade) {
+            return turn;
+        }
+        open.opening.retain(|_, turn| turn.strong_count() > 0);
+        let turn = Arc::new(Turn::new(()));
+        open.opening.insert(name, Arc::downgrade(&turn));
+        turn
     }
 
     /// Whether an sstable has a row, tombstones too, whose key is in one of `ranges`.
@@ -115,13 +158,17 @@ impl Readers {
         span: KeyRange,
         ranges: &[KeyRange],
     ) -> Result<bool> {
+        let memory = self.room.enter(self.room.most(), 0).await?;
+        let bytes = memory.bytes();
         let mut scan = reader.scan(ScanRequest {
             columns: Vec::new(),
             range: span,
             prune: None,
             reverse: false,
-            batch_rows: self.options.batch_rows,
+            bound: Bound::new(self.options.batch_rows, bytes / 8),
             as_of: None,
+            first_rows: None,
+            read_bytes: (bytes / 6) as u64,
         });
         while let Some(rows) = scan.next().await? {
             if ranges
@@ -134,38 +181,56 @@ impl Readers {
         Ok(false)
     }
 
-    fn find(&self, name: (Ulid, u32)) -> Option<Arc<SstableReader>> {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+    fn find(&self, name: Name) -> Option<Arc<SstableReader>> {
+        let mut open = self.lock();
         open.clock += 1;
         let clock = open.clock;
-        let (used, reader) = open.readers.get_mut(&name)?;
-        *used = clock;
-        Some(reader.clone())
+        if let Some(kept) = open.kept.get_mut(&name) {
+            (kept.used, kept.wanted) = (clock, true);
+            return Some(kept.reader.clone());
+        }
+        open.used.get(&name).and_then(Weak::upgrade)
     }
 
-    fn keep(&self, name: (Ulid, u32), reader: Arc<SstableReader>) {
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        open.clock += 1;
-        let clock = open.clock;
-        open.readers.insert(name, (clock, reader));
-        // A reader grows when it fetches its bloom filter, so sizes are asked for each time.
-        while open.readers.len() > 1 && open.bytes() > MAX_BYTES {
-            let oldest = open
-                .readers
-                .iter()
-                .min_by_key(|(_, (used, _))| *used)
-                .map(|(n, _)| *n);
-            let Some(oldest) = oldest else { break };
-            open.readers.remove(&oldest);
-        }
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Open {
+    /// Keeps a reader if there is room: what was not used since it was last asked for room makes way, what
+    /// was used stays this time.
+    fn keep(&mut self, name: Name, reader: &Arc<SstableReader>, most: usize) {
+        if self.used.len() >= 64 && self.used.len().is_power_of_two() {
+            self.used.retain(|_, used| used.strong_count() > 0);
+        }
+        self.used.insert(name, Arc::downgrade(reader));
+        // A reader grows when it fetches its bloom filter, so sizes are asked for each time.
+        let size = reader.memory_bytes();
+        if size > most {
+            return;
+        }
+        while self.bytes().saturating_add(size) > most {
+            let oldest = self.kept.iter_mut().min_by_key(|(_, kept)| kept.used);
+            let Some((&oldest, kept)) = oldest else {
+                return;
+            };
+            if std::mem::take(&mut kept.wanted) {
+                return;
+            }
+            self.kept.remove(&oldest);
+        }
+        self.clock += 1;
+        let kept = Kept {
+            reader: reader.clone(),
+            used: self.clock,
+            wanted: true,
+        };
+        self.kept.insert(name, kept);
+    }
+
     fn bytes(&self) -> usize {
-        self.readers
-            .values()
-            .map(|(_, reader)| reader.memory_bytes())
-            .sum()
+        let kept = self.kept.values();
+        kept.map(|kept| kept.reader.memory_bytes()).sum()
     }
 }

@@ -1,24 +1,43 @@
-//! Runs a planned scan: feeds the merge, filters after it, projects, limits. It holds the state it
-//! was planned on, so what it sees never changes.
+//! Runs a planned scan: feeds the merge, filters after it, projects, limits. It holds the state it was
+//! planned on, so what it sees never changes. Invariants: what it reads with is reserved before; between two
+//! calls it gives that back if others wait (or are about to), and goes on from its place in the next call.
 
 use super::{
-    plan::{Group, Plan, ScanRequest, batch_rows_for, counted_without_reading, plan, project},
+    held::{Held, Place},
+    late::{Late, Next},
+    merged::{self, Merged, Merging},
+    plan::{Group, Plan, ScanRequest, counted_without_reading, depth, plan, project},
     readers::Readers,
+    room::{Allowed, too_much},
+    source::FileSource,
 };
 use crate::{
-    data::rows::{Rows, Tombstones},
+    data::{
+        bound::{Bound, batch_bytes},
+        key::KeyRange,
+        rows::{Rows, Tombstones},
+    },
+    env::Yields,
     error::{Error, Result},
-    merge::{Keep, Merge, Step, concat_rows},
-    sstable::read::{ScanRequest as FileRequest, SstableScan},
+    log::version::LiveFile,
+    merge::Keep,
+    sstable::read::ScanRequest as FileRequest,
     state::TableState,
 };
 use arrow_array::{BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow_schema::{Schema, SchemaRef};
-use arrow_select::{concat::concat_batches, filter::filter_record_batch};
-use std::{collections::VecDeque, sync::Arc};
+use arrow_select::filter::filter_record_batch;
+use std::{
+    ops::Bound::Excluded,
+    sync::{Arc, Mutex, PoisonError, Weak},
+};
 
-/// However many files are merged, each is read in pieces of at least this, in bytes.
-const MIN_READ_BYTES: u64 = 256 * 1024;
+/// A file of a merge that has less than this is closed between two batches.
+const LEAST_OPEN: usize = 128 * 1024;
+/// Whatever the limit, so many rows are decoded at once: some may be tombstones.
+const LEAST_ROWS: usize = 1024;
+/// Who filters cannot tell how many rows a limit takes: at least so many are read at first.
+const FILTERED_ROWS: u64 = 4096;
 
 /// A running scan.
 pub struct ScanRun {
@@ -26,29 +45,73 @@ pub struct ScanRun {
     readers: Arc<Readers>,
     request: ScanRequest,
     plan: Plan,
-    groups: VecDeque<Group>,
-    current: Option<Current>,
     left: u64,
     schema: SchemaRef,
-    /// Filtered rows not yet given out: small pieces are put together.
-    held: Vec<RecordBatch>,
-    held_rows: usize,
+    place: Place,
+    /// Less memory than this was too little.
+    least: usize,
+    /// Rows are too large to be merged.
+    late: bool,
+    idle: Arc<Idle>,
+}
+
+/// What a scan holds while it is not asked for anything: anybody may take it away.
+#[derive(Default)]
+struct Idle(Mutex<Option<Running>>);
+
+impl Idle {
+    fn swap(&self, running: Option<Running>) -> Option<Running> {
+        std::mem::replace(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), running)
+    }
+}
+
+impl Yields for Idle {
+    fn give_back(&self) {
+        drop(self.swap(None));
+    }
+}
+
+/// What a scan holds while it reads.
+struct Running {
+    allowed: Allowed,
+    bound: Bound,
+    group: usize,
+    current: Option<Current>,
+    held: Held,
 }
 
 enum Current {
-    Direct(SstableScan),
-    Merged {
-        merge: Merge,
-        sources: Vec<Option<FileSource>>,
-    },
+    Direct(FileSource),
+    Merged(Merged),
+    Late(Late),
 }
 
-/// A file below the merge. The merge wants the versions of a key in one batch; a file may split
-/// them, so the last key of a batch is held back until the next shows that it ended.
-struct FileSource {
-    scan: SstableScan,
-    glue: bool,
-    held: Option<Rows>,
+/// A call of a scan. At its end, whichever it is, what the scan holds may be taken away.
+struct Call<'a> {
+    readers: &'a Readers,
+    idle: &'a Idle,
+    running: Option<Running>,
+}
+
+impl Drop for Call<'_> {
+    fn drop(&mut self) {
+        if self.running.is_some() {
+            drop(self.idle.swap(self.running.take()));
+            // Who began to wait meanwhile found nothing to take.
+            if self.readers.room().budget().contended() {
+                self.idle.give_back();
+            }
+        }
+    }
+}
+
+/// What became of an attempt to read on.
+enum Read {
+    /// A piece, which may be empty.
+    Piece,
+    End,
+    /// It takes this much memory.
+    TooMuch(usize),
 }
 
 impl ScanRun {
@@ -58,14 +121,16 @@ impl ScanRun {
         readers: Arc<Readers>,
         request: ScanRequest,
     ) -> Result<Self> {
-        let mut plan = plan(&table, &request)?;
-        let groups = std::mem::take(&mut plan.groups).into();
+        let plan = plan(&table, &request)?;
         let user = table.entry.schema.user();
         let fields: Vec<_> = request
             .columns
             .iter()
             .map(|&i| user.fields()[i].clone())
             .collect();
+        let idle = Arc::new(Idle::default());
+        let holder: Weak<dyn Yields> = Arc::<Idle>::downgrade(&idle);
+        readers.room().budget().register(holder);
         Ok(Self {
             left: request.limit.unwrap_or(u64::MAX),
             schema: Arc::new(Schema::new(fields)),
@@ -73,10 +138,10 @@ impl ScanRun {
             readers,
             request,
             plan,
-            groups,
-            current: None,
-            held: Vec::new(),
-            held_rows: 0,
+            place: Place::default(),
+            least: 0,
+            late: false,
+            idle,
         })
     }
 
@@ -87,19 +152,44 @@ impl ScanRun {
 
     /// The next batch, never empty; `None` at the end.
     pub async fn next(&mut self) -> Result<Option<RecordBatch>> {
-        let enough = (self.request.batch_rows / 4).max(1);
-        while self.left > 0 && self.held_rows < enough {
-            let wanted = (self.left.min(self.request.batch_rows as u64)) as usize;
-            if self.held_rows as u64 >= self.left {
-                break;
-            }
-            let Some(batch) = self.next_filtered(wanted).await? else {
-                break;
-            };
-            self.held_rows += batch.num_rows();
-            self.held.push(batch);
+        if self.left == 0 {
+            self.idle.give_back();
+            return Ok(None);
         }
-        self.give()
+        let (idle, readers) = (self.idle.clone(), self.readers.clone());
+        let mut call = Call {
+            readers: &readers,
+            running: idle.swap(None),
+            idle: &idle,
+        };
+        loop {
+            let running = match &mut call.running {
+                Some(running) => running,
+                None => call.running.insert(self.enter().await?),
+            };
+            let held = &running.held;
+            let read = match held.is_enough(running.bound) || held.rows() as u64 >= self.left {
+                true => Read::End,
+                false => self.read(running).await?,
+            };
+            match read {
+                Read::Piece => continue,
+                Read::TooMuch(bytes) => {
+                    call.running = None;
+                    self.grow(bytes)?;
+                }
+                Read::End => {
+                    let most = usize::try_from(self.left).unwrap_or(usize::MAX);
+                    let bound = Bound::new(running.bound.rows.min(most), running.bound.bytes);
+                    let given = (running.held).give(&mut self.place, &self.schema, bound)?;
+                    match &given {
+                        Some(batch) => self.left -= batch.num_rows() as u64,
+                        None => call.running = None,
+                    }
+                    return Ok(given);
+                }
+            }
+        }
     }
 
     /// The same scan from its start, giving out no columns.
@@ -114,65 +204,140 @@ impl ScanRun {
     /// The number of rows of the result.
     pub async fn count(mut self) -> Result<u64> {
         let mut count = 0;
-        let mut rest = VecDeque::new();
-        while let Some(group) = self.groups.pop_front() {
+        let groups = std::mem::take(&mut self.plan.groups);
+        for group in groups {
             match counted_without_reading(&group, &self.plan, &self.request) {
                 Some(rows) => count += rows,
-                None => rest.push_back(group),
+                None => self.plan.groups.push(group),
             }
         }
-        self.groups = rest;
         let limit = std::mem::replace(&mut self.left, u64::MAX);
         while count < limit
-            && let Some(batch) = self.next_filtered(self.request.batch_rows).await?
+            && let Some(batch) = self.next().await?
         {
             count += batch.num_rows() as u64;
         }
         Ok(count.min(limit))
     }
 
-    fn give(&mut self) -> Result<Option<RecordBatch>> {
-        if self.held_rows == 0 || self.left == 0 {
-            return Ok(None);
-        }
-        let whole = match std::mem::take(&mut self.held).as_slice() {
-            [only] => only.clone(),
-            many => concat_batches(&self.schema, many).map_err(|e| {
-                Error::unsupported(format!("batches of the result do not fit into one: {e}"))
-            })?,
-        };
-        // A file may give more at once, and held rows may add up to more, than a batch takes.
-        let most = (self.request.batch_rows as u64).min(self.left) as usize;
-        let given = whole.slice(0, most.min(whole.num_rows()));
-        self.left -= given.num_rows() as u64;
-        self.held_rows = whole.num_rows() - given.num_rows();
-        if self.held_rows > 0 {
-            self.held
-                .push(whole.slice(given.num_rows(), self.held_rows));
-        }
-        Ok(Some(given))
+    /// Waits for memory to go on from its place.
+    async fn enter(&mut self) -> Result<Running> {
+        let wanted = self.wanted_bytes();
+        let allowed = self.readers.room().enter(wanted, self.least).await?;
+        Ok(Running {
+            bound: allowed.batch(self.request.bound),
+            group: self.place.group,
+            current: None,
+            held: Held::at(&self.place),
+            allowed,
+        })
     }
 
-    /// One merged and filtered batch, projected to the result; never empty.
-    async fn next_filtered(&mut self, wanted: usize) -> Result<Option<RecordBatch>> {
-        while let Some(batch) = self.next_merged(wanted).await? {
-            let batch = match &self.request.filter {
-                None => batch,
-                Some(filter) => {
-                    let mask = filter.evaluate(&batch, &self.plan.read)?;
-                    if mask.count_set_bits() == batch.num_rows() {
-                        batch
-                    } else {
-                        filter_record_batch(&batch, &BooleanArray::new(mask, None))
-                            .map_err(|e| Error::internal(format!("filtering failed: {e}")))?
-                    }
-                }
-            };
-            if batch.num_rows() > 0 {
-                return self.to_result(&batch).map(Some);
+    /// What it would use if there were plenty.
+    fn wanted_bytes(&self) -> usize {
+        let options = self.readers.options();
+        let read_bytes = usize::try_from(options.read_bytes).unwrap_or(usize::MAX);
+        let batches = self.request.bound.bytes.saturating_mul(8);
+        let full = batches.max(read_bytes.saturating_mul(6));
+        let groups = self.plan.groups.iter().skip(self.place.group);
+        let there = groups.map(|group| match group {
+            Group::File(file) => self.file_bytes(file),
+            Group::Merge { rows, files } => {
+                let rows = rows.iter().map(|r| batch_bytes(&r.batch));
+                let files = files.iter().map(|file| self.file_bytes(file));
+                rows.chain(files).fold(0, usize::saturating_add)
             }
+        });
+        // A batch is a small part of it.
+        let there = there.map(|bytes| bytes.saturating_mul(16));
+        full.min(there.fold(LEAST_OPEN, usize::saturating_add))
+    }
+
+    /// What the rows of a file take, about: values that repeat take little in it.
+    fn file_bytes(&self, file: &LiveFile) -> usize {
+        let values = file.meta.rows.saturating_mul(self.plan.read.len() as u64);
+        let bytes = values.saturating_mul(16).saturating_add(file.meta.bytes);
+        usize::try_from(bytes).unwrap_or(usize::MAX)
+    }
+
+    /// It was stopped for want of memory. With all there is it goes on, at last by keys alone, unless not
+    /// even that is enough.
+    fn grow(&mut self, bytes: usize) -> Result<()> {
+        let most = self.readers.room().most();
+        if self.least >= most && std::mem::replace(&mut self.late, true) {
+            return Err(too_much("a scan", bytes, most));
         }
-        Ok(None)
+        self.least = self.least.max(bytes).saturating_mul(2).min(most);
+        Ok(())
+    }
+
+    /// Reads the next piece.
+    async fn read(&mut self, running: &mut Running) -> Result<Read> {
+        let Some(current) = &mut running.current else {
+            let Some(group) = self.plan.groups.get(running.group).cloned() else {
+                return Ok(Read::End);
+            };
+            running.current = Some(self.start(group, running));
+            return Ok(Read::Piece);
+        };
+        let bound = running.bound;
+        let (batch, after) = match current {
+            Current::Direct(source) => match source.next().await? {
+                Some(rows) => {
+                    let row = rows.len().saturating_sub(1);
+                    let after = rows.keys.get(row).to_vec();
+                    (Some(live_rows(rows)?), Some(after))
+                }
+                None => (None, None),
+            },
+            Current::Merged(merged) => {
+                // A filter may drop most rows: merging only as many as are wanted would crawl.
+                let wanted = match self.request.filter {
+                    Some(_) => usize::MAX,
+                    None => usize::try_from(self.left).unwrap_or(usize::MAX),
+                };
+                match merged.next(Bound::new(bound.rows.min(wanted), bound.bytes)).await? {
+                    Merging::Rows(rows) => (Some(rows.batch), Some(merged.last_key().to_vec())),
+                    Merging::Done => (None, None),
+                    Merging::TooMuch(bytes) => return Ok(Read::TooMuch(bytes)),
+                }
+            }
+            Current::Late(late) => match late.next().await? {
+                Next::Row(row, key) => (Some(row), Some(key)),
+                Next::Done => (None, None),
+                Next::TooMuch(bytes) => return Ok(Read::TooMuch(bytes)),
+            },
+        };
+        let batch = match batch {
+            Some(batch) => self.filtered(batch)?,
+            None => {
+                running.current = None;
+                running.group += 1;
+                RecordBatch::new_empty(self.schema.clone())
+            }
+        };
+        let most = running.allowed.bytes() / 4;
+        if self.least < self.readers.room().most() && batch_bytes(&batch) > most {
+            // Rows larger than was thought: with more memory it is read again.
+            return Ok(Read::TooMuch(batch_bytes(&batch).saturating_mul(4)));
+        }
+        let (place, group) = (&mut self.place, running.group);
+        running.held.push(place, batch, group, after);
+        Ok(Read::Piece)
+    }
+
+    /// Rows that the filter is true for, projected to the result.
+    fn filtered(&self, batch: RecordBatch) -> Result<RecordBatch> {
+        let Some(filter) = &self.request.filter else {
+            return self.to_result(&batch);
+        };
+        let mask = filter.evaluate(&batch, &self.plan.read)?;
+        if mask.count_set_bits() == batch.num_rows() {
+            return self.to_result(&batch);
+        }
+        // What only the filter wanted is not copied.
+        filter_record_batch(&self.to_result(&batch)?, &BooleanArray::new(mask, None))
+            .map_err(|e| Error::internal(format!("filtering failed: {e}")))
     }
 
     fn to_result(&self, batch: &RecordBatch) -> Result<RecordBatch> {
@@ -189,93 +354,103 @@ impl ScanRun {
         .map_err(|e| Error::corrupt(format!("stored rows do not fit the table's schema: {e}")))
     }
 
-    async fn next_merged(&mut self, wanted: usize) -> Result<Option<RecordBatch>> {
-        loop {
-            if self.current.is_none() {
-                // It leaves the queue once it is open: until then the call may fail, or be dropped.
-                let Some(group) = self.groups.front().cloned() else {
-                    return Ok(None);
-                };
-                self.current = Some(self.start(group).await?);
-                self.groups.pop_front();
-            }
-            let batch = match &mut self.current {
-                Some(Current::Direct(scan)) => scan.next().await?.map(live_rows).transpose()?,
-                Some(Current::Merged { merge, sources }) => {
-                    // A filter may drop most rows: merging only as many as are wanted would crawl.
-                    let limit = match self.request.filter {
-                        Some(_) => self.request.batch_rows,
-                        None => wanted.clamp(1, self.request.batch_rows),
-                    };
-                    step(merge, sources, limit).await?.map(|rows| rows.batch)
-                }
-                None => None,
-            };
-            match batch {
-                Some(batch) => return Ok(Some(batch)),
-                None => self.current = None,
-            }
-        }
-    }
-
-    /// `&mut`: a scan may be moved between threads while it reads, but not shared.
-    async fn start(&mut self, group: Group) -> Result<Current> {
-        let schema = &self.table.entry.schema;
-        let version = self.table.entry.schema_version;
-        match group {
-            Group::File(file) if !self.request.reverse && file.max_ts() <= self.request.as_of => {
-                let reader = self
-                    .readers
-                    .open(self.table.id, schema, version, &file)
-                    .await?;
-                let mut request = self.file_request(&file);
+    /// Goes into a group; reads nothing yet.
+    fn start(&self, group: Group, running: &Running) -> Current {
+        let range = self.range_left(running);
+        let (rows, mut files) = match group {
+            Group::File(file) if !self.request.reverse => {
+                let mut request = self.file_request(&file, &range, running);
                 request.prune = self.request.filter.clone();
-                Ok(Current::Direct(reader.scan(request)))
+                request.read_bytes = running.allowed.read_bytes();
+                return Current::Direct(self.source(file, request, true));
             }
-            Group::File(file) => self.start_merge(Vec::new(), vec![file], true).await,
-            Group::Merge { rows, files } => self.start_merge(rows, files, false).await,
-        }
+            Group::File(file) => return self.merged(Vec::new(), vec![file], true, range, running),
+            Group::Merge { rows, files } => (rows, files),
+        };
+        files.retain(|file| file.meta.overlaps(&range));
+        let left = |rows: &Rows| {
+            let part = range.rows_of(&rows.keys);
+            (!part.is_empty()).then(|| rows.slice(part.start, part.len()))
+        };
+        let rows = rows.iter().filter_map(left).collect();
+        self.merged(rows, files, false, range, running)
     }
 
-    fn file_request(&self, file: &crate::log::version::LiveFile) -> FileRequest {
-        let options = self.readers.options();
+    /// What is left of the range in the group that is being read.
+    fn range_left(&self, running: &Running) -> KeyRange {
+        let mut range = self.plan.range.clone();
+        if self.place.group == running.group
+            && let Some(key) = self.place.after.clone()
+        {
+            match self.request.reverse {
+                false => range.start = Excluded(key),
+                true => range.end = Excluded(key),
+            }
+        }
+        range
+    }
+
+    fn file_request(&self, file: &LiveFile, range: &KeyRange, running: &Running) -> FileRequest {
+        let limit = self.request.limit.map(|_| match self.request.filter {
+            None => self.left.saturating_add(self.place.given),
+            Some(_) => self.left.max(FILTERED_ROWS),
+        });
+        // Others will have their turn after a batch.
+        let of_a_batch = running.bound.bytes as u64 / (file.meta.bytes / file.meta.rows.max(1)).max(1);
+        let first_rows = limit.or((!running.allowed.alone()).then_some(of_a_batch));
+        let mut bound = running.bound;
+        if let (Some(rows), None) = (limit, &self.request.filter) {
+            let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+            bound.rows = bound.rows.min(rows.max(LEAST_ROWS));
+        }
         FileRequest {
             columns: self.plan.read.clone(),
-            range: self.plan.range.clone(),
+            range: range.clone(),
             prune: None,
             reverse: self.request.reverse,
-            batch_rows: batch_rows_for(file, self.request.batch_rows, options),
+            bound,
             as_of: Some(self.request.as_of),
+            first_rows,
+            read_bytes: u64::MAX,
         }
     }
 
-    async fn start_merge(
-        &mut self,
+    fn source(&self, file: LiveFile, request: FileRequest, stays: bool) -> FileSource {
+        FileSource::new(self.table.clone(), self.readers.clone(), file, request, stays)
+    }
+
+    /// A merge of files and parts of memtables. `alone`: of one file, to turn it around.
+    fn merged(
+        &self,
         rows: Vec<Rows>,
-        files: Vec<crate::log::version::LiveFile>,
+        files: Vec<LiveFile>,
         alone: bool,
-    ) -> Result<Current> {
-        let schema = &self.table.entry.schema;
-        let keep = Keep::Visible {
-            as_of: self.request.as_of,
+        range: KeyRange,
+        running: &Running,
+    ) -> Current {
+        let (reverse, as_of) = (self.request.reverse, self.request.as_of);
+        let filter = self.request.filter.as_ref();
+        let key_filter = filter.and_then(|f| f.key_only(&self.table.entry.schema));
+        let together = depth(&files).max(1);
+        // Some are opened before they are needed; not for a limit.
+        let most = match self.request.limit {
+            Some(_) => together,
+            None => (together * 2).min(files.len().max(1)),
         };
-        let count = rows.len() + files.len();
-        let mut merge = Merge::new(count, keep, self.request.reverse, false);
-        let mut sources: Vec<Option<FileSource>> = Vec::with_capacity(count);
-        // Each open file reads ahead: together they stay within what one may.
-        let share = self.readers.options().read_bytes / files.len().max(1) as u64;
-        let key_filter = self
-            .request
-            .filter
-            .as_ref()
-            .and_then(|f| f.key_only(schema));
-        for file in files {
-            let version = self.table.entry.schema_version;
-            let reader = self
-                .readers
-                .open(self.table.id, schema, version, &file)
-                .await?;
-            let mut request = self.file_request(&file);
+        let late = self.late || self.too_large(&files, together, running);
+        let footer = files.iter().map(|f| f.meta.footer_bytes).max().unwrap_or(0);
+        let footer = usize::try_from(footer).unwrap_or(usize::MAX).saturating_mul(4);
+        let sources = running.allowed.sources();
+        let stays = sources / most >= LEAST_OPEN.saturating_add(footer);
+        let each = match stays {
+            true => (sources / most).saturating_sub(footer),
+            false => sources / together,
+        };
+        let part = |file: LiveFile| {
+            let mut request = self.file_request(&file, &range, running);
+            if late {
+                request.columns = Vec::new();
+            }
             request.prune = match alone {
                 true => self.request.filter.clone(),
                 // An sstable's bounds leave tombstones out: pruning by them, be it by keys, would
@@ -283,67 +458,45 @@ impl ScanRun {
                 false if file.meta.tombstones > 0 => None,
                 false => key_filter.clone(),
             };
-            let glue = file.meta.multi_version && !self.request.reverse;
-            let reader = reader.with_read_bytes(share.max(MIN_READ_BYTES));
-            sources.push(Some(FileSource {
-                scan: reader.scan(request),
-                glue,
-                held: None,
-            }));
+            (request.bound, request.read_bytes) = match stays {
+                true => (request.bound.within(each / 4), (each / 5) as u64),
+                // One at a time has the room of an eighth, and leaves the rows that wait.
+                false => (request.bound.within(each / 2), (running.allowed.bytes() / 24) as u64),
+            };
+            self.source(file, request, stays)
+        };
+        let files = files.into_iter().map(part).collect();
+        let limits = merged::Limits {
+            files: match self.request.limit {
+                None if stays => most,
+                _ => 0,
+            },
+            concurrency: match stays {
+                true => self.readers.options().concurrency.max(1),
+                false => 1,
+            },
+            told_apart: late,
+            bytes: match self.least >= self.readers.room().most() {
+                true => running.allowed.bytes(),
+                false => sources,
+            },
+        };
+        let keep = Keep::Visible { as_of };
+        if !late {
+            return Current::Merged(Merged::new(keep, reverse, files, rows, &limits));
         }
-        for rows in rows {
-            let source = sources.len();
-            merge.feed(source, Some(rows));
-            merge.feed(source, None);
-            sources.push(None);
-        }
-        Ok(Current::Merged { merge, sources })
+        let span = (running.allowed.bytes() / 8) as u64;
+        let keys = Merged::new(keep, reverse, files, rows.clone(), &limits);
+        Current::Late(Late::new(keys, rows, self.plan.read.clone(), span))
     }
-}
 
-/// Drives the merge to its next rows.
-async fn step(
-    merge: &mut Merge,
-    sources: &mut [Option<FileSource>],
-    limit: usize,
-) -> Result<Option<Rows>> {
-    loop {
-        match merge.step(limit)? {
-            Step::Rows(rows) => return Ok(Some(rows)),
-            Step::Done => return Ok(None),
-            Step::Need(source) => {
-                let rows = match sources.get_mut(source).and_then(Option::as_mut) {
-                    Some(file) => file.next().await?,
-                    None => None,
-                };
-                merge.feed(source, rows);
-            }
-        }
-    }
-}
-
-impl FileSource {
-    async fn next(&mut self) -> Result<Option<Rows>> {
-        if !self.glue {
-            return self.scan.next().await;
-        }
-        loop {
-            let Some(rows) = self.scan.next().await? else {
-                return Ok(self.held.take());
-            };
-            let rows = match self.held.take() {
-                Some(held) => concat_rows(&[held, rows])?,
-                None => rows,
-            };
-            let Some(last) = rows.len().checked_sub(1) else {
-                continue;
-            };
-            let ended = rows.keys.search(rows.keys.get(last));
-            self.held = Some(rows.slice(ended, rows.len() - ended));
-            if ended > 0 {
-                return Ok(Some(rows.slice(0, ended)));
-            }
-        }
+    /// Whether not even one row of each file has room, with all memory there is.
+    fn too_large(&self, files: &[LiveFile], together: usize, running: &Running) -> bool {
+        let row = |f: &LiveFile| f.meta.bytes / f.meta.rows.max(1);
+        let row = files.iter().map(row).max().unwrap_or(0);
+        let rows = row.saturating_mul(together as u64);
+        let all = running.allowed.bytes() >= self.readers.room().most();
+        all && rows > running.allowed.sources() as u64 && together > 1
     }
 }
 

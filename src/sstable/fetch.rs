@@ -1,4 +1,5 @@
-//! Reads ranges of one object with few requests. Invariants: no request is larger than `read_bytes`;
+//! Reads ranges of one object with few requests. Invariants: no request is larger than `read_bytes`; who may
+//! stop early begins with small ones that grow;
 //! no byte is asked for twice, unless a request failed; at most `concurrency` requests are under way; bytes are let go when
 //! the last user has had them.
 
@@ -17,27 +18,52 @@ pub(super) struct Limits {
     pub(super) gap: u64,
     /// Largest request, and most bytes fetched ahead of need.
     pub(super) read_bytes: u64,
+    /// The first request takes this, the next ones as much as all before them. At least `read_bytes` if
+    /// everything will be read.
+    pub(super) first_bytes: u64,
+    /// Whether the last range is read first.
+    pub(super) reverse: bool,
     /// Most requests at once.
     pub(super) concurrency: usize,
 }
 
-/// The requests for `ranges`: joined across gaps of up to `gap`, cut at `most` bytes; ascending.
-pub(super) fn coalesce(mut ranges: Vec<Range<u64>>, gap: u64, most: u64) -> Vec<Range<u64>> {
+/// The requests for `ranges`: joined across gaps of up to `gap`, cut by the bounds; ascending.
+pub(super) fn coalesce(mut ranges: Vec<Range<u64>>, limits: &Limits) -> Vec<Range<u64>> {
     ranges.sort_unstable_by_key(|r| r.start);
     let mut spans: Vec<Range<u64>> = Vec::new();
     for range in ranges {
         match spans.last_mut() {
-            Some(span) if range.start <= span.end.saturating_add(gap) => {
+            Some(span) if range.start <= span.end.saturating_add(limits.gap) => {
                 span.end = span.end.max(range.end);
             }
             _ => spans.push(range),
         }
     }
-    let cut = |span: Range<u64>| {
-        let starts = (span.start..span.end).step_by(most.max(1) as usize);
-        starts.map(move |start| start..span.end.min(start + most.max(1)))
-    };
-    spans.into_iter().flat_map(cut).collect()
+    if limits.reverse {
+        spans.reverse();
+    }
+    let most = limits.read_bytes.max(1);
+    let mut out = Vec::new();
+    let mut all: u64 = 0;
+    for mut span in spans {
+        while span.start < span.end {
+            let size = all.max(limits.first_bytes).clamp(1, most).min(span.end - span.start);
+            let cut = match limits.reverse {
+                false => span.start..span.start + size,
+                true => span.end - size..span.end,
+            };
+            match limits.reverse {
+                false => span.start = cut.end,
+                true => span.end = cut.start,
+            }
+            all = all.saturating_add(size);
+            out.push(cut);
+        }
+    }
+    if limits.reverse {
+        out.reverse();
+    }
+    out
 }
 
 struct Request {
@@ -59,6 +85,8 @@ pub(super) struct Fetcher {
     /// Requests not started, in the order of their first user.
     queue: VecDeque<usize>,
     flying: FuturesUnordered<BoxFuture<'static, Reply>>,
+    /// Bytes asked for so far.
+    asked: u64,
 }
 
 impl Fetcher {
@@ -70,7 +98,7 @@ impl Fetcher {
         users: impl Iterator<Item = &'a [Range<u64>]> + Clone,
     ) -> Self {
         let all = users.clone().flatten().cloned().collect();
-        let requests = coalesce(all, limits.gap, limits.read_bytes)
+        let requests = coalesce(all, &limits)
             .into_iter()
             .map(|range| Request {
                 range,
@@ -86,6 +114,7 @@ impl Fetcher {
             requests,
             queue: VecDeque::new(),
             flying: FuturesUnordered::new(),
+            asked: 0,
         };
         for user in users {
             for request in fetcher.requests_of(user) {
@@ -173,10 +202,17 @@ impl Fetcher {
             }
         };
         let mut bytes: u64 = self.requests.iter().enumerate().map(held).sum();
+        // Who may stop early is not read ahead for by more than was wanted so far.
+        let most = match self.limits.first_bytes < self.limits.read_bytes {
+            true => (self.asked)
+                .saturating_sub(self.limits.first_bytes)
+                .min(self.limits.read_bytes),
+            false => self.limits.read_bytes,
+        };
         while let Some(&next) = self.queue.front() {
             let range = &self.requests[next].range;
             let size = range.end - range.start;
-            let fits = bytes == 0 || bytes + size <= self.limits.read_bytes;
+            let fits = bytes.saturating_add(size) <= most;
             // One request is left free for what is needed at once.
             if !fits || self.flying.len() + 1 >= self.limits.concurrency {
                 break;
@@ -194,6 +230,7 @@ impl Fetcher {
     fn start(&mut self, index: usize) {
         let request = &mut self.requests[index];
         request.started = true;
+        self.asked = (self.asked).saturating_add(request.range.end - request.range.start);
         self.queue.retain(|i| *i != index);
         let (storage, object) = (self.storage.clone(), self.object.clone());
         let range = request.range.clone();

@@ -103,6 +103,14 @@ impl SstableIndex {
         self.block_rows
     }
 
+    /// Bytes of memory held.
+    pub fn memory_bytes(&self) -> usize {
+        let bounds = |c: &ColumnStats| c.min.iter().chain(&c.max).map(Vec::len).sum::<usize>();
+        let stats = self.stats.iter().flat_map(|s| &s.columns);
+        let stats: usize = stats.map(|c| size_of::<ColumnStats>() + bounds(c)).sum();
+        self.crcs.len() * 12 + self.ends.len() * 8 + self.bytes.len() + stats
+    }
+
     /// Where the covered bytes end.
     pub fn data_end(&self) -> u64 {
         self.offsets.last().copied().unwrap_or(0)

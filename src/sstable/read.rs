@@ -2,7 +2,7 @@
 //! reader holds only the footer, so that a point read in it is one ranged GET.
 
 use super::{
-    bloom::{self, Bloom},
+    bloom::Bloom,
     columns::{FileColumns, Origin, Projection},
     fetch::{Fetcher, Limits},
     index::GroupRows,
@@ -10,14 +10,13 @@ use super::{
     prune::Source,
 };
 use crate::{
-    data::{key::KeyRange, rows::Rows, schema::TableSchema},
+    data::schema::TableSchema,
     env::Storage,
     error::{Error, ErrorKind, Result},
     options::Options,
 };
-use arrow_array::RecordBatch;
-use arrow_select::concat::concat_batches;
 use bytes::Bytes;
+use cut::Cutter;
 use footer::Footer;
 use parquet::{
     DecodeResult,
@@ -32,17 +31,20 @@ use std::{
     ops::Range,
     sync::{
         Arc, OnceLock,
-        atomic::{AtomicBool, Ordering},
+        atomic::AtomicBool,
     },
 };
 
+mod cut;
 mod footer;
+mod point;
 mod scan;
+mod visible;
 
 pub use scan::{ScanRequest, SstableScan};
 
-/// The pages of a point read are fetched by one request if they lie within this many bytes.
-const POINT_SPAN: u64 = 2 * 1024 * 1024;
+/// No request is made smaller than this by a bound.
+const MIN_READ_BYTES: u64 = 4096;
 
 /// The error for an sstable that is not there.
 pub(super) fn missing(object: &str) -> Error {
@@ -80,7 +82,6 @@ struct Inner {
     columns: FileColumns,
     stamps: Origin,
     footer: Footer,
-    batch_bytes: usize,
     bloom: OnceLock<Bloom>,
     /// A point read has found nothing where the filter, not read yet, might have said so.
     missed: AtomicBool,
@@ -134,13 +135,14 @@ impl SstableReader {
                 columns,
                 stamps,
                 footer,
-                batch_bytes: options.batch_bytes,
                 bloom,
                 missed: AtomicBool::new(false),
             }),
             limits: Limits {
                 gap: options.coalesce_gap,
-                read_bytes: options.read_bytes,
+                read_bytes: options.read_bytes.max(MIN_READ_BYTES),
+                first_bytes: u64::MAX,
+                reverse: false,
                 concurrency: options.concurrency.max(1),
             },
         })
@@ -157,148 +159,9 @@ impl SstableReader {
         self.inner.footer.memory_bytes() + bloom
     }
 
-    /// The same reader with another bound on single reads. A scan holds up to twice as much; who
-    /// merges many sstables divides what memory there is.
-    pub fn with_read_bytes(&self, bytes: u64) -> Self {
-        let limits = Limits {
-            read_bytes: bytes.max(4096),
-            ..self.limits
-        };
-        Self {
-            inner: self.inner.clone(),
-            limits,
-        }
-    }
-
     /// Reads rows in key order. Nothing is fetched before the first `next`.
     pub fn scan(&self, request: ScanRequest) -> SstableScan {
         SstableScan::new(self.clone(), request)
-    }
-
-    /// All versions of the key, newest first, or `None`. Costs one ranged GET, none if the filter
-    /// knows better. A filter too large for the footer is fetched once, after a first miss: before
-    /// that it would cost as much as it saves.
-    pub async fn get(&self, key: &[u8], columns: &[usize]) -> Result<Option<Rows>> {
-        let inner = &self.inner;
-        if key < inner.meta.min_key.as_slice() || key > inner.meta.max_key.as_slice() {
-            return Ok(None);
-        }
-        if !self.may_contain(key).await? {
-            return Ok(None);
-        }
-        let range = KeyRange::only(key.to_vec());
-        let all = self.projection(columns)?;
-        let mut found: Vec<RecordBatch> = Vec::new();
-        for group in inner.footer.index.select(&range, inner.meta.multi_version) {
-            found.extend(self.get_in(&group, &range, &all).await?);
-        }
-        let Some(first) = found.first() else {
-            inner.missed.store(true, Ordering::Relaxed);
-            return Ok(None);
-        };
-        match found.len() {
-            1 => all.rows(first).map(Some),
-            _ => all.rows(&self.concat(&found)?).map(Some),
-        }
-    }
-
-    /// The rows of `range` in some blocks of a row group. Keys are decoded first, so that of other
-    /// columns only the rows found are.
-    async fn get_in(
-        &self,
-        group: &GroupRows,
-        range: &KeyRange,
-        all: &Projection,
-    ) -> Result<Option<RecordBatch>> {
-        let (_, ranges) = self.inner.plan(group, &all.mask, usize::MAX)?;
-        let start = ranges.iter().map(|r| r.start).min().unwrap_or(0);
-        let end = ranges.iter().map(|r| r.end).max().unwrap_or(0);
-        let mut limits = self.limits;
-        if end - start <= POINT_SPAN {
-            (limits.gap, limits.read_bytes) = (POINT_SPAN, limits.read_bytes.max(POINT_SPAN));
-        }
-        let (storage, object) = (self.inner.storage.clone(), self.inner.object.clone());
-        let users = std::iter::once(ranges.as_slice());
-        let mut fetcher = Fetcher::new(storage, object, limits, users);
-        fetcher.need(&ranges).await?;
-
-        let keys = self
-            .projection(&[])?
-            .keys_only(&self.inner.footer.descriptor());
-        let decoded_keys = self.decode_all(group, &keys.mask, &fetcher)?;
-        let rows = range.rows_of(&keys.keys(&decoded_keys)?);
-        if rows.is_empty() {
-            return Ok(None);
-        }
-        let decoded_keys = decoded_keys.slice(rows.start, rows.len());
-        let first = group.rows.first().map_or(0, |r| r.start);
-        let exact = GroupRows {
-            row_group: group.row_group,
-            rows: std::iter::once(first + rows.start..first + rows.end).collect(),
-        };
-        match all.without(&keys, &self.inner.footer.descriptor()) {
-            Some(rest) => {
-                let decoded = self.decode_all(&exact, &rest, &fetcher)?;
-                all.join(&keys, &decoded_keys, &decoded).map(Some)
-            }
-            None => Ok(Some(decoded_keys)),
-        }
-    }
-
-    fn decode_all(
-        &self,
-        group: &GroupRows,
-        mask: &ProjectionMask,
-        fetcher: &Fetcher,
-    ) -> Result<RecordBatch> {
-        let (decoder, ranges) = self.inner.plan(group, mask, usize::MAX)?;
-        let reader = self.inner.feed(decoder, ranges, fetcher)?;
-        let batches = reader
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(|e| self.inner.corrupt(e))?;
-        self.concat(&batches)
-    }
-
-    fn concat(&self, batches: &[RecordBatch]) -> Result<RecordBatch> {
-        match batches {
-            [one] => Ok(one.clone()),
-            [first, ..] => concat_batches(&first.schema(), batches)
-                .map_err(|e| Error::internal(format!("versions of one key do not join: {e}"))),
-            [] => Err(self
-                .inner
-                .corrupt("a row group has fewer rows than the footer says")),
-        }
-    }
-
-    /// Asks the filter, as far as it is read or worth reading.
-    async fn may_contain(&self, key: &[u8]) -> Result<bool> {
-        let inner = &self.inner;
-        let Some(place) = &inner.footer.bloom else {
-            return Ok(true);
-        };
-        if inner.bloom.get().is_none() {
-            if !inner.missed.load(Ordering::Relaxed) {
-                return Ok(true);
-            }
-            let bytes = inner
-                .storage
-                .get_range(&inner.object, place.clone())
-                .await
-                .map_err(|e| not_read(&inner.object, e))?;
-            let bytes = bytes.ok_or_else(|| missing(&inner.object))?;
-            inner
-                .footer
-                .index
-                .check(&inner.object, place.start, &bytes)?;
-            let bloom = Bloom::from_bytes(bytes)
-                .ok_or_else(|| inner.corrupt("the bloom filter is no whole number of blocks"))?;
-            // Another read may have been faster; both are the same.
-            let _ = inner.bloom.set(bloom);
-        }
-        Ok(inner
-            .bloom
-            .get()
-            .is_none_or(|b| b.may_contain(bloom::hash(key))))
     }
 
     fn projection(&self, columns: &[usize]) -> Result<Projection> {
@@ -334,6 +197,15 @@ impl Inner {
 
     fn corrupt(&self, what: impl std::fmt::Display) -> Error {
         Error::corrupt(format!("{}: {what}", self.object))
+    }
+
+    fn cutter<'a>(&'a self, projection: &'a Projection, reverse: bool) -> Cutter<'a> {
+        Cutter {
+            file: self.footer.arrow.metadata(),
+            mask: &projection.mask,
+            least: projection.least_row_bytes(),
+            reverse,
+        }
     }
 
     /// A decoder for some rows of a row group, and the bytes it needs.

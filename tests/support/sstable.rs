@@ -7,6 +7,7 @@ use arrow_select::take::take_record_batch;
 use lakeshore::{
     Options, Result,
     data::{
+        bound::Bound,
         key::{KeyRange, encode_keys},
         rows::{Rows, Stamps, Tombstones},
         schema::TableSchema,
@@ -243,7 +244,9 @@ impl File {
 
     /// All columns, forward.
     pub fn request(&self, range: KeyRange) -> ScanRequest {
-        request(&self.schema, range, self.options.batch_rows)
+        let mut request = request(&self.schema, range, self.options.batch_rows);
+        request.bound = Bound::new(self.options.batch_rows, self.options.batch_bytes);
+        request
     }
 }
 
@@ -254,22 +257,25 @@ pub fn request(schema: &TableSchema, range: KeyRange, batch_rows: usize) -> Scan
         range,
         prune: None,
         reverse: false,
-        batch_rows,
+        bound: Bound::new(batch_rows, Options::default().batch_bytes),
         as_of: None,
+        first_rows: None,
+        read_bytes: u64::MAX,
     }
 }
 
 /// All batches, in ascending order whichever way they came; checks what every scan promises.
 pub async fn everything(reader: &SstableReader, request: ScanRequest) -> Result<Vec<Rows>> {
-    let (most, reverse) = (request.batch_rows, request.reverse);
-    let whole_keys = reverse && reader.meta().multi_version;
+    let (most, reverse) = (request.bound.rows, request.reverse);
+    let one_version = request.as_of.is_some() || !reader.meta().multi_version;
     let mut scan = reader.scan(request);
     let mut all: Vec<Rows> = Vec::new();
     while let Some(rows) = scan.next().await? {
         assert!(!rows.is_empty());
-        assert!(whole_keys || rows.len() <= most);
+        assert!(rows.len() <= most);
         if let (Some(before), true) = (all.last(), reverse) {
-            assert!(rows.keys.get(rows.len() - 1) < before.keys.get(0));
+            let (last, first) = (rows.keys.get(rows.len() - 1), before.keys.get(0));
+            assert!(last < first || (!one_version && last == first));
         }
         all.push(rows);
     }

@@ -82,9 +82,10 @@ impl Footer {
         self.arrow.metadata().file_metadata().schema_descr_ptr()
     }
 
-    /// About the memory it holds: parsed metadata takes some times its encoded size.
+    /// About the memory it holds.
     pub(super) fn memory_bytes(&self) -> usize {
-        4 * self.bytes
+        // The filter, if it came along, is a part of the bytes.
+        self.bytes + self.arrow.metadata().memory_size() + self.index.memory_bytes()
     }
 }
 

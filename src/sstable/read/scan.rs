@@ -1,16 +1,29 @@
-//! A scan of one sstable. Invariants: every row of the range comes exactly once; memory is bounded
-//! by one piece of a row group, the requests it lies in and one request ahead; in reverse, versions
-//! of one key come in one batch.
+//! A scan of one sstable. Invariants: every row of the range comes exactly once, or, if asked as of a time,
+//! the version of each key that is seen then; memory is bounded by a batch, the pages it lies in, the
+//! requests these lie in and one request ahead.
 
-use super::{SstableReader, is_missing};
+use super::{
+    SstableReader,
+    cut::Cut,
+    is_missing,
+    visible::Visible,
+};
 use crate::{
-    data::{key::KeyRange, predicate::BoundPredicate, rows::Rows},
+    data::{bound::Bound, key::KeyRange, predicate::BoundPredicate, rows::Rows},
     error::{Error, ErrorKind, Result},
-    sstable::{columns::Projection, fetch::Fetcher, index::GroupRows, prune},
+    sstable::{
+        columns::Projection,
+        fetch::{Fetcher, Limits},
+        index::GroupRows,
+        prune,
+    },
 };
 use arrow_array::RecordBatch;
-use parquet::arrow::{arrow_reader::ParquetRecordBatchReader, push_decoder::ParquetPushDecoder};
+use parquet::arrow::arrow_reader::ParquetRecordBatchReader;
 use std::{collections::VecDeque, ops::Range};
+
+/// Who may stop early reads at least so much at first.
+const FIRST_BYTES: u64 = 64 * 1024;
 
 /// What to read of an sstable.
 #[derive(Clone, Debug)]
@@ -24,15 +37,20 @@ pub struct ScanRequest {
     pub prune: Option<BoundPredicate>,
     /// Batches come in descending order of keys; within a batch they still ascend.
     pub reverse: bool,
-    /// Most rows of a batch (in reverse, versions of one key may exceed it).
-    pub batch_rows: usize,
-    /// Rows newer than this are not needed; they may come all the same.
+    /// Most rows and bytes of a batch. Bytes are judged by page: where rows of one page differ, a batch
+    /// may have as many as the page.
+    pub bound: Bound,
+    /// Of each key only the newest version at or below this comes; all versions if `None`.
     pub as_of: Option<i64>,
+    /// About so many rows will be taken: requests begin small and grow. All will if `None`.
+    pub first_rows: Option<u64>,
+    /// No request is larger than this, nor than `Options::read_bytes`; up to three are held.
+    pub read_bytes: u64,
 }
 
-/// Rows of one row group that are decoded together.
+/// Rows of one row group that are fetched together.
 struct Piece {
-    decoder: ParquetPushDecoder,
+    rows: GroupRows,
     ranges: Vec<Range<u64>>,
 }
 
@@ -48,13 +66,18 @@ pub struct SstableScan {
 struct Running {
     projection: Projection,
     fetcher: Fetcher,
+    bound: Bound,
+    reverse: bool,
     pieces: VecDeque<Piece>,
-    /// Forward: the piece being decoded.
+    /// What is not yet decoded of a piece that is fetched, and its bytes.
+    cuts: VecDeque<Cut>,
+    ranges: Vec<Range<u64>>,
+    /// Forward: the cut being decoded.
     current: Option<ParquetRecordBatchReader>,
-    /// In reverse: decoded batches of the current piece, the next one last.
+    /// In reverse: decoded batches of the current cut, the next one last.
     decoded: Vec<RecordBatch>,
-    /// In reverse: a batch whose first key may have more versions in the next one.
-    held: Option<RecordBatch>,
+    visible: Option<Visible>,
+    ended: bool,
 }
 
 impl std::fmt::Debug for SstableScan {
@@ -96,56 +119,85 @@ impl SstableScan {
             return Ok(None);
         };
         loop {
-            let decoded = match self.request.reverse {
+            if let Some(rows) = running.visible.as_mut().and_then(Visible::pop) {
+                return Ok(Some(rows));
+            }
+            let decoded = match running.reverse {
+                _ if running.ended => return Ok(None),
                 false => running.forward(&self.reader).await?,
-                true if self.reader.inner.meta.multi_version => {
-                    running.backward_whole_keys(&self.reader).await?
-                }
                 true => running.backward(&self.reader).await?,
             };
             let Some(decoded) = decoded else {
-                return Ok(None);
+                running.ended = true;
+                running.visible.as_mut().map(Visible::end);
+                continue;
             };
             let rows = running.projection.rows(&decoded)?;
             let wanted = self.request.range.rows_of(&rows.keys);
-            match wanted.len() {
+            let rows = match wanted.len() {
                 0 => continue,
-                n if n == rows.len() => return Ok(Some(rows)),
-                n => return Ok(Some(rows.slice(wanted.start, n))),
+                n if n == rows.len() => rows,
+                n => rows.slice(wanted.start, n),
+            };
+            match &mut running.visible {
+                None => return Ok(Some(rows)),
+                Some(visible) => visible.push(rows)?,
             }
         }
     }
 
     fn plan(&self) -> Result<Running> {
-        let inner = &self.reader.inner;
-        let projection = self.reader.projection(&self.request.columns)?;
+        let (inner, request) = (&self.reader.inner, &self.request);
+        let projection = self.reader.projection(&request.columns)?;
         let mut groups = self.groups();
-        if self.request.reverse {
-            let rows = self.batch_rows(&groups, &projection);
-            groups = prune::pieces(groups, rows);
+        if request.reverse {
             groups.reverse();
         }
-        let batch_rows = self.batch_rows(&groups, &projection);
-        let pieces: VecDeque<Piece> = groups
-            .iter()
-            .map(|group| {
-                let (decoder, ranges) = inner.plan(group, &projection.mask, batch_rows)?;
-                Ok(Piece { decoder, ranges })
-            })
-            .collect::<Result<_>>()?;
+        let cutter = inner.cutter(&projection, request.reverse);
+        let mut limits = Limits {
+            reverse: request.reverse,
+            read_bytes: (self.reader.limits.read_bytes)
+                .min(request.read_bytes)
+                .max(super::MIN_READ_BYTES),
+            ..self.reader.limits
+        };
+        if let (Some(rows), Some(group)) = (request.first_rows, groups.first()) {
+            let (fetched, _) = cutter.row_bytes(group.row_group);
+            // Twice the average: rows differ.
+            let first = (2.0 * fetched * rows as f64) as u64;
+            limits.first_bytes = first.max(FIRST_BYTES).max(limits.gap);
+        }
+        let mut all: u64 = 0;
+        let mut most = || {
+            let size = all.max(limits.first_bytes).min(limits.read_bytes);
+            all = all.saturating_add(size);
+            size
+        };
+        let mut pieces = VecDeque::new();
+        for rows in groups.into_iter().flat_map(|group| cutter.pieces(group, &mut most)) {
+            let (_, ranges) = inner.plan(&rows, &projection.mask, 1)?;
+            pieces.push_back(Piece { rows, ranges });
+        }
         let fetcher = Fetcher::new(
             inner.storage.clone(),
             inner.object.clone(),
-            self.reader.limits,
+            limits,
             pieces.iter().map(|p| p.ranges.as_slice()),
         );
+        let multi_version = inner.meta.multi_version;
+        let visible = |as_of| Visible::new(as_of, request.reverse, multi_version);
         Ok(Running {
             projection,
             fetcher,
+            bound: request.bound,
+            reverse: request.reverse,
             pieces,
+            cuts: VecDeque::new(),
+            ranges: Vec::new(),
             current: None,
             decoded: Vec::new(),
-            held: None,
+            visible: request.as_of.map(visible),
+            ended: false,
         })
     }
 
@@ -167,46 +219,32 @@ impl SstableScan {
             _ => groups,
         }
     }
-
-    /// Rows of a batch, so that it keeps within `batch_bytes`, by the sizes that the footer tells.
-    fn batch_rows(&self, groups: &[GroupRows], projection: &Projection) -> usize {
-        let inner = &self.reader.inner;
-        let widest = groups
-            .iter()
-            .filter_map(|g| inner.footer.arrow.metadata().row_groups().get(g.row_group))
-            .map(|group| {
-                let columns = group.columns().iter().enumerate();
-                let bytes: i64 = columns
-                    .filter(|(leaf, _)| projection.mask.leaf_included(*leaf))
-                    .map(|(_, c)| {
-                        let plain = c.unencoded_byte_array_data_bytes().unwrap_or(0);
-                        c.uncompressed_size().max(plain)
-                    })
-                    .sum();
-                bytes.max(0) as usize / (group.num_rows().max(1) as usize)
-            })
-            .max()
-            .unwrap_or(0)
-            .max(projection.least_row_bytes() as usize);
-        (inner.batch_bytes / widest.max(1)).clamp(1, self.request.batch_rows.max(1))
-    }
 }
 
 impl Running {
-    /// Fetches and opens the next piece.
+    /// Opens what is decoded next, and fetches it if need be.
     async fn open(&mut self, reader: &SstableReader) -> Result<Option<ParquetRecordBatchReader>> {
-        let Some(front) = self.pieces.front() else {
-            return Ok(None);
-        };
-        self.fetcher.need(&front.ranges).await?;
-        let Some(piece) = self.pieces.pop_front() else {
-            return Ok(None);
-        };
-        let opened = reader
-            .inner
-            .feed(piece.decoder, piece.ranges.clone(), &self.fetcher)?;
-        self.fetcher.release(&piece.ranges);
-        Ok(Some(opened))
+        let inner = &reader.inner;
+        loop {
+            if let Some(cut) = self.cuts.pop_front() {
+                let mask = &self.projection.mask;
+                let (decoder, ranges) = inner.plan(&cut.rows, mask, cut.batch_rows)?;
+                let opened = inner.feed(decoder, ranges, &self.fetcher)?;
+                if self.cuts.is_empty() {
+                    self.fetcher.release(&std::mem::take(&mut self.ranges));
+                }
+                return Ok(Some(opened));
+            }
+            let Some(front) = self.pieces.front() else {
+                return Ok(None);
+            };
+            self.fetcher.need(&front.ranges).await?;
+            if let Some(piece) = self.pieces.pop_front() {
+                let cutter = inner.cutter(&self.projection, self.reverse);
+                self.cuts = cutter.cuts(&piece.rows, self.bound).into();
+                self.ranges = piece.ranges;
+            }
+        }
     }
 
     async fn forward(&mut self, reader: &SstableReader) -> Result<Option<RecordBatch>> {
@@ -235,30 +273,6 @@ impl Running {
             };
             let batches = batches.collect::<Result<_, _>>();
             self.decoded = batches.map_err(|e| reader.inner.corrupt(e))?;
-        }
-    }
-
-    /// Holds each batch back until the one before it (in key order) shows whether it ends with
-    /// versions of the same key; these then move there.
-    async fn backward_whole_keys(&mut self, reader: &SstableReader) -> Result<Option<RecordBatch>> {
-        loop {
-            let Some(batch) = self.backward(reader).await? else {
-                return Ok(self.held.take());
-            };
-            let Some(held) = self.held.take() else {
-                self.held = Some(batch);
-                continue;
-            };
-            let (keys, held_keys) = (self.projection.keys(&batch)?, self.projection.keys(&held)?);
-            if keys.is_empty() || keys.get(keys.len() - 1) != held_keys.get(0) {
-                self.held = Some(batch);
-                return Ok(Some(held));
-            }
-            let shared = held_keys.upper_bound(0, held_keys.get(0));
-            self.held = Some(reader.concat(&[batch, held.slice(0, shared)])?);
-            if shared < held.num_rows() {
-                return Ok(Some(held.slice(shared, held.num_rows() - shared)));
-            }
         }
     }
 }

@@ -1,0 +1,135 @@
+//! The memory of reads: how much one may use, and how it comes by it. Invariants: who waits holds nothing
+//! that another waits for; who holds and is not asked for anything gives back (`env::Yields`).
+
+use crate::{
+    data::bound::Bound,
+    env::{Budget, Reservation},
+    error::{Error, ErrorKind, Result},
+};
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
+
+/// This part of the share is the cache's: open files.
+const CACHE_PART: usize = 4;
+/// However many scans there are, each may use this part of what is left; others wait.
+const LEAST_PART: usize = 4;
+/// The memory that reads share.
+#[derive(Debug)]
+pub(super) struct Room {
+    budget: Budget,
+    /// Scans that hold memory or wait for it.
+    scans: AtomicUsize,
+    /// What the cache may use, whether it does or not.
+    _cache: Reservation,
+}
+
+impl Room {
+    pub(super) fn new(budget: Budget) -> Self {
+        Self {
+            scans: AtomicUsize::new(0),
+            _cache: budget.take(budget.total() / CACHE_PART),
+            budget,
+        }
+    }
+
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
+    /// Bytes of open files that are kept.
+    pub(super) fn cache_bytes(&self) -> usize {
+        self.budget.total() / CACHE_PART
+    }
+
+    /// What one read may use at most.
+    pub(super) fn most(&self) -> usize {
+        self.budget.total() - self.cache_bytes()
+    }
+
+    /// Waits for `bytes`.
+    pub(super) async fn reserve(&self, what: &str, bytes: usize) -> Result<Reservation> {
+        if bytes > self.most() {
+            return Err(too_much(what, bytes, self.most()));
+        }
+        self.budget.reserve(what, bytes).await
+    }
+
+    /// Memory for a scan: what it wants, or what there is for each if there are many; at least `least`.
+    pub(super) async fn enter(self: &Arc<Self>, want: usize, least: usize) -> Result<Allowed> {
+        let count = Counted::new(self.clone());
+        let scans = self.scans.load(Ordering::Relaxed).max(1);
+        let alone = scans == 1;
+        let each = (self.most() / scans).max(self.most() / LEAST_PART);
+        let bytes = want.min(each).max(least);
+        let reservation = match self.budget.try_reserve(bytes) {
+            Some(reservation) if bytes <= self.most() => reservation,
+            _ => self.reserve("a scan", bytes).await?,
+        };
+        Ok(Allowed {
+            reservation,
+            alone,
+            _count: count,
+        })
+    }
+}
+
+pub(super) fn too_much(what: &str, bytes: usize, most: usize) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        format!(
+            "{what} needs {bytes} bytes of memory at once, and reads have {most}: raise memory_bytes, or \
+             select fewer columns"
+        ),
+    )
+}
+
+struct Counted(Arc<Room>);
+
+impl Counted {
+    fn new(room: Arc<Room>) -> Self {
+        room.scans.fetch_add(1, Ordering::Relaxed);
+        Self(room)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.0.scans.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The memory of a running scan, and how it is divided.
+pub(super) struct Allowed {
+    reservation: Reservation,
+    alone: bool,
+    _count: Counted,
+}
+
+impl Allowed {
+    pub(super) fn bytes(&self) -> usize {
+        self.reservation.bytes()
+    }
+
+    /// Whether no other scan held memory or waited for it: else what is read ahead may be for nothing.
+    pub(super) fn alone(&self) -> bool {
+        self.alone
+    }
+
+    /// Of a batch that is given out. It may be held three times: as it was read, put together with others,
+    /// and as the caller's bytes.
+    pub(super) fn batch(&self, wanted: Bound) -> Bound {
+        wanted.within(self.bytes() / 8)
+    }
+
+    /// For the one file that is read: three requests of this.
+    pub(super) fn read_bytes(&self) -> u64 {
+        (self.bytes() / 6) as u64
+    }
+
+    /// For the files of a merge, all together.
+    pub(super) fn sources(&self) -> usize {
+        self.bytes() / 2
+    }
+}

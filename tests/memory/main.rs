@@ -1,0 +1,16 @@
+//! Memory is bounded by `memory_bytes`, whatever is done at once: shown by an allocator that counts.
+#![cfg(not(target_arch = "wasm32"))]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    unreachable_pub,
+    missing_docs
+)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod allocator;
+mod reads;
+mod world;
