@@ -3,7 +3,7 @@
 //! timestamps (L1). The objects are durable before any edit names them (DESIGN promise 4).
 
 use crate::{
-    data::{bound::Bound, rows::Rows, schema::TableSchema},
+    data::{bound::Bound, convert::null_bytes, rows::Rows, schema::TableSchema},
     env::{Runtime, Storage},
     error::Result,
     log::{
@@ -264,13 +264,13 @@ impl TableOutput<'_> {
         fresh: bool,
         files: &mut Files,
     ) -> Result<()> {
+        let bound = step_bound(&runs, self.schema, target.options);
         let mut merge = Merge::new(runs.len(), keep, false, true);
         for (source, rows) in runs.into_iter().enumerate() {
             merge.feed(source, Some(rows));
             merge.feed(source, None);
         }
         let mut writer: Option<SstableWriter> = None;
-        let bound = Bound::new(target.options.batch_rows, target.options.batch_bytes);
         while let Step::Rows(rows) = merge.step(bound)? {
             files.rows += rows.len() as u64;
             let open = match &mut writer {
@@ -278,7 +278,7 @@ impl TableOutput<'_> {
                 None => writer.insert(self.create(target, fresh).await?),
             };
             open.write(&rows).await?;
-            if open.estimated_bytes() >= target.options.sstable_bytes
+            if open.is_full()
                 && let Some(full) = writer.take()
             {
                 files.added.push(self.finish(full).await?);
@@ -311,6 +311,20 @@ impl TableOutput<'_> {
             meta,
         })
     }
+}
+
+/// What is merged at once: an eighth of what a writer may take. Beside rows with all columns a delete takes
+/// as much as a null of each.
+fn step_bound(runs: &[Rows], schema: &TableSchema, options: &Options) -> Bound {
+    let bytes = options.writer_bytes() / 8;
+    let mixed = runs.iter().any(Rows::is_bare) && !runs.iter().all(Rows::is_bare);
+    let fields = schema.storage().fields().iter();
+    let null = fields.map(|f| null_bytes(f.data_type(), 1)).sum::<u64>();
+    let most = match mixed {
+        true => bytes / (null as usize).max(1),
+        false => usize::MAX,
+    };
+    Bound::new(options.batch_rows.min(most), bytes)
 }
 
 /// A new name above `floor`: the milliseconds of now, then 80 random bits.

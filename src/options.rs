@@ -1,5 +1,6 @@
 //! Options of an open database. Invariants: every bound has a default that suits the target and can
-//! be changed; `validate` names the option that is out of range.
+//! be changed; `validate` names the option that is out of range; `fitted` brings what memory bounds
+//! within `memory_bytes`, so that none of them, at its largest, promises what cannot be kept.
 
 use crate::{
     error::{Error, Result},
@@ -37,6 +38,9 @@ pub enum OfflineOpen {
 pub struct Options {
     /// Most bytes of memory that the database uses for all it does at once: queued commits, memtables,
     /// flushes, scans, caches. Who needs more waits; what can never be had is `Unavailable`. At least 8 MiB.
+    /// `seal_bytes`, `memtable_limit_bytes`, `backlog_bytes`, `commit_bytes`, `sstable_bytes`,
+    /// `batch_bytes`, `conflict_bytes` and `wal_segment_bytes` follow from it: above their part of it they
+    /// mean that part.
     pub memory_bytes: usize,
     /// When WAL frames are synced (`local` durability only).
     pub sync: SyncPolicy,
@@ -113,16 +117,18 @@ impl Default for Options {
     fn default() -> Self {
         let small = platform::SMALL_MEMORY;
         let pick = |wasm: usize, native: usize| if small { wasm } else { native };
+        let memory_bytes = platform::memory_bytes();
+        let part = Parts::of(memory_bytes);
         Self {
-            memory_bytes: platform::memory_bytes(),
+            memory_bytes,
             sync: SyncPolicy::Always,
-            wal_segment_bytes: pick(4 * MIB, 32 * MIB) as u64,
-            seal_bytes: pick(6 * MIB, 64 * MIB),
+            wal_segment_bytes: part.wal_segment_bytes.min(32 * MIB) as u64,
+            seal_bytes: part.seal_bytes,
             seal_rows: 4_000_000,
             seal_batches: 65_536,
             seal_age: Duration::from_secs(24 * 3600),
-            memtable_limit_bytes: pick(12 * MIB, 192 * MIB),
-            backlog_bytes: pick(12 * MIB, 192 * MIB),
+            memtable_limit_bytes: part.memtable_limit_bytes,
+            backlog_bytes: part.backlog_bytes,
             offline: OfflineOpen::Allow,
             open_timeout: None,
             inline_commit_bytes: 256 * KIB,
@@ -130,19 +136,48 @@ impl Default for Options {
             checkpoint_bytes: MIB as u64,
             grace: Duration::from_secs(3600),
             retention: Duration::from_secs(24 * 3600),
-            sstable_bytes: pick(16 * MIB, 64 * MIB),
+            sstable_bytes: part.sstable_bytes.min(64 * MIB),
             row_group_rows: pick(65_536, 262_144),
             page_rows: 2_048,
             bloom_fpp: 0.01,
             batch_rows: pick(16_384, 32_768),
-            batch_bytes: 8 * MIB,
+            batch_bytes: part.batch_bytes.min(8 * MIB),
             concurrency: pick(6, 16),
             coalesce_gap: 256 * KIB as u64,
             read_bytes: 8 * MIB as u64,
-            commit_bytes: pick(64 * MIB, 512 * MIB),
-            conflict_bytes: pick(2 * MIB, 32 * MIB),
+            commit_bytes: part.commit_bytes,
+            conflict_bytes: part.conflict_bytes.min(32 * MIB),
             retries: 8,
             detached_tasks: true,
+        }
+    }
+}
+
+/// The most that options may be which say how much of `memory_bytes` something takes. Of the share of
+/// writes (three eighths) memtables take at most two thirds, and a commit, which takes twice its bytes
+/// and a little, fits beside what is not sealed yet.
+struct Parts {
+    seal_bytes: usize,
+    memtable_limit_bytes: usize,
+    backlog_bytes: usize,
+    commit_bytes: usize,
+    sstable_bytes: usize,
+    batch_bytes: usize,
+    conflict_bytes: usize,
+    wal_segment_bytes: usize,
+}
+
+impl Parts {
+    fn of(memory_bytes: usize) -> Self {
+        Self {
+            seal_bytes: memory_bytes / 16,
+            memtable_limit_bytes: memory_bytes / 8,
+            backlog_bytes: memory_bytes / 8,
+            commit_bytes: memory_bytes / 8,
+            sstable_bytes: memory_bytes / 4,
+            batch_bytes: memory_bytes / 8,
+            conflict_bytes: memory_bytes / 32,
+            wal_segment_bytes: memory_bytes / 16,
         }
     }
 }
@@ -150,6 +185,28 @@ impl Default for Options {
 impl Options {
     /// How long an open with a WAL waits for the data store, if not told otherwise.
     pub const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+
+    /// What one sstable writer may take of memory: the row group being written with all its columns, and
+    /// what is known of those before it.
+    pub(crate) fn writer_bytes(&self) -> usize {
+        (self.memory_bytes / 8).max(MIB)
+    }
+
+    /// The same within `memory_bytes`: what is larger than its part of it is that part.
+    pub fn fitted(mut self) -> Self {
+        let part = Parts::of(self.memory_bytes);
+        let fit = |value: &mut usize, part: usize| *value = (*value).min(part);
+        fit(&mut self.seal_bytes, part.seal_bytes);
+        fit(&mut self.memtable_limit_bytes, part.memtable_limit_bytes);
+        fit(&mut self.backlog_bytes, part.backlog_bytes);
+        fit(&mut self.commit_bytes, part.commit_bytes);
+        fit(&mut self.sstable_bytes, part.sstable_bytes);
+        fit(&mut self.batch_bytes, part.batch_bytes);
+        fit(&mut self.conflict_bytes, part.conflict_bytes);
+        let segment = part.wal_segment_bytes as u64;
+        self.wal_segment_bytes = self.wal_segment_bytes.min(segment);
+        self
+    }
 
     /// Checks every bound; the error names the option and what it takes.
     pub fn validate(&self) -> Result<()> {
@@ -169,7 +226,7 @@ impl Options {
         at_least(
             "memtable_limit_bytes",
             self.memtable_limit_bytes as u64,
-            self.seal_bytes as u64,
+            self.seal_bytes.min(Parts::of(self.memory_bytes).seal_bytes) as u64,
         )?;
         at_least("backlog_bytes", self.backlog_bytes as u64, 1)?;
         at_least("checkpoint_records", self.checkpoint_records, 1)?;

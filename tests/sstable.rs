@@ -511,7 +511,7 @@ async fn wide_rows_come_in_small_batches() {
         };
         let found = everything(&reader, request).await.unwrap();
         assert_eq!(found.iter().map(Rows::len).sum::<usize>(), 200);
-        assert!(found.iter().all(|r| r.memory_bytes() <= 1 << 20));
+        assert!(found.iter().all(|r| r.shown_bytes() <= 1 << 20));
     }
 }
 

@@ -173,7 +173,9 @@ export interface OpenOptions {
   coalesceGap?: number;
   /**
    * Most bytes of memory that the database uses for all it does at once: queued commits, memtables, flushes,
-   * scans, caches. Who needs more waits; what can never be had is `Unavailable`. 64 MiB; at least 8 MiB.
+   * scans, caches. Who needs more waits; what can never be had is `Unavailable`. 64 MiB; at least 8 MiB. `sealBytes`,
+   * `memtableLimitBytes`, `backlogBytes`, `commitBytes`, `sstableBytes`, `batchBytes`, `conflictBytes` and
+   * `walSegmentBytes` follow from it: above their part of it they mean that part.
    */
   memoryBytes?: number;
   /** Largest single read of an object, in bytes. */
@@ -377,6 +379,13 @@ export interface Stats {
   parkedCommits: number;
   /** Rows this device had acknowledged and not uploaded when their table was dropped: nobody will read them. */
   droppedRows: number;
+  /**
+   * Option `memoryBytes`; what of it is reserved now, for writes, upkeep and reads; and the most that each of them
+   * ever reserved, together.
+   */
+  memoryBytes: number;
+  memoryUsed: number;
+  memoryPeak: number;
   /** Bytes of all memtables, and of WAL segments. */
   memtableBytes: number;
   walBytes: number;

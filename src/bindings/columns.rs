@@ -58,7 +58,7 @@ pub(super) fn bytes_to_js(bytes: &[u8]) -> JsValue {
 }
 
 /// Bytes of a column's buffers and its children's.
-fn bytes_of(column: &JsValue) -> f64 {
+pub(super) fn bytes_of(column: &JsValue) -> f64 {
     let sum = |name: &str, of: &dyn Fn(&JsValue) -> f64| -> f64 {
         let list: Option<Array> = get(column, name).dyn_into().ok();
         list.map_or(0.0, |list| list.iter().map(|item| of(&item)).sum())
@@ -79,9 +79,7 @@ pub(super) fn batch_from_js(
 ) -> Result<RecordBatch> {
     let bytes: f64 = columns.iter().map(|column| bytes_of(&column)).sum();
     if bytes > most_bytes as f64 {
-        return Err(Error::invalid(format!(
-            "the rows have {bytes} bytes: option commitBytes allows {most_bytes}; split them"
-        )));
+        return Err(super::given::too_large(bytes as usize, most_bytes));
     }
     if columns.length() as usize != fields.len() {
         return Err(Error::internal("columns do not match the schema"));

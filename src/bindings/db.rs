@@ -42,7 +42,7 @@ pub fn open_db(data: Object, wal: Option<Object>, options: &JsValue) -> Promise 
             wal: wal.map(|wal| storage(&wal, detached)).transpose()?,
             runtime: WasmRuntime::new()?,
         };
-        let commit_bytes = options.commit_bytes;
+        let commit_bytes = options.clone().fitted().commit_bytes;
         let db = Db::open(env, options).await?;
         Ok(JsDb { db, commit_bytes })
     })
@@ -231,6 +231,9 @@ fn stats_to_js(stats: &Stats) -> JsValue {
         }
     }
     text(&object, "uploadError", stats.upload_error.as_deref());
+    number(&object, "memoryBytes", stats.memory_bytes);
+    number(&object, "memoryUsed", stats.memory_used);
+    number(&object, "memoryPeak", stats.memory_peak);
     number(&object, "memtableBytes", stats.memtable_bytes);
     number(&object, "walBytes", stats.wal_bytes);
     number(&object, "flushes", stats.flushes);

@@ -10,6 +10,7 @@ mod changes;
 mod columns;
 mod db;
 mod error;
+mod given;
 mod history;
 mod options;
 mod predicate;

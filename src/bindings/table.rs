@@ -3,6 +3,7 @@
 use super::{
     columns::{batch_from_js, batch_to_js},
     error::{get, promise, set, to_js},
+    given::{JsRows, too_large},
     options::whole,
     predicate,
     scan::JsScan,
@@ -11,12 +12,11 @@ use super::{
 };
 use crate::{
     data::{intake::write_ipc, schema::TableSchema},
-    db::{Committed, ScanBuilder, SnapshotTable, Table, TransactionTable},
+    db::{Committed, Given, ScanBuilder, SnapshotTable, Table, TransactionTable},
     error::{Error, Result},
     merge::Kind,
 };
 use arrow_array::RecordBatch;
-use bytes::Bytes;
 use js_sys::{Array, Object, Promise, Uint8Array};
 use std::{cell::RefCell, ops::Bound, sync::Arc};
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
@@ -27,12 +27,6 @@ pub(super) enum Source {
     Newest(Table),
     Snapshot(SnapshotTable),
     Transaction(TransactionTable),
-}
-
-/// Rows of one call.
-enum Rows {
-    Ipc(Bytes),
-    Batch(RecordBatch),
 }
 
 /// `RawTable`, `RawSnapshotTable` and `RawTransactionTable` of js/src/raw.ts.
@@ -63,34 +57,40 @@ impl JsTable {
     /// Inserts or replaces the rows of an IPC stream or file.
     #[wasm_bindgen(js_name = ingestIpc)]
     pub fn ingest_ipc(&self, bytes: &Uint8Array) -> Promise {
-        self.write(self.copied(bytes), Kind::Upsert)
+        self.write(Ok(JsRows::ipc(bytes)), Kind::Upsert)
     }
 
     /// The same of columns in the order of a version of the schema.
     #[wasm_bindgen(js_name = ingestColumns)]
     pub fn ingest_columns(&self, columns: &Array, rows: u32, version: usize) -> Promise {
         let schema = self.schemas.borrow().get(version).cloned();
-        let batch = match schema {
+        let rows = match schema {
             Some(schema) => {
-                let fields = schema.user().fields();
-                batch_from_js(columns, fields, rows as usize, self.most_bytes)
+                let fields = schema.user().fields().to_vec();
+                Ok(JsRows::batches(
+                    fields,
+                    vec![(columns.clone(), rows as usize)],
+                ))
             }
             None => Err(Error::internal("no such version of the schema")),
         };
-        self.write(batch.map(Rows::Batch), Kind::Upsert)
+        self.write(rows, Kind::Upsert)
     }
 
     /// Deletes the rows whose keys are in an IPC stream or file.
     #[wasm_bindgen(js_name = deleteIpc)]
     pub fn delete_ipc(&self, bytes: &Uint8Array) -> Promise {
-        self.write(self.copied(bytes), Kind::Delete)
+        self.write(Ok(JsRows::ipc(bytes)), Kind::Delete)
     }
 
     /// The same of key columns in key order.
     #[wasm_bindgen(js_name = deleteColumns)]
     pub fn delete_columns(&self, columns: &Array, rows: u32) -> Promise {
-        let batch = self.keys(columns, rows);
-        self.write(batch.map(Rows::Batch), Kind::Delete)
+        let rows = self.table.schema().map(|schema| {
+            let fields = schema.key_schema().fields().to_vec();
+            JsRows::batches(fields, vec![(columns.clone(), rows as usize)])
+        });
+        self.write(rows, Kind::Delete)
     }
 
     /// The row of a key (one row of key columns) as a batch, or undefined.
@@ -134,21 +134,14 @@ impl JsTable {
         })
     }
 
-    fn write(&self, rows: Result<Rows>, kind: Kind) -> Promise {
-        match rows {
-            Ok(rows) => self.table.write(rows, kind),
+    fn write(&self, rows: Result<JsRows>, kind: Kind) -> Promise {
+        let fits = |rows: JsRows| match rows.bytes() {
+            bytes if bytes > self.most_bytes => Err(too_large(bytes, self.most_bytes)),
+            _ => Ok(rows),
+        };
+        match rows.and_then(fits) {
+            Ok(rows) => self.table.write(Box::new(rows), kind),
             Err(error) => Promise::reject(&to_js(error)),
-        }
-    }
-
-    fn copied(&self, bytes: &Uint8Array) -> Result<Rows> {
-        let length = bytes.length() as usize;
-        match length <= self.most_bytes {
-            true => Ok(Rows::Ipc(bytes.to_vec().into())),
-            false => Err(Error::invalid(format!(
-                "the commit has {length} bytes: option commitBytes allows {}; split it",
-                self.most_bytes
-            ))),
         }
     }
 
@@ -217,20 +210,10 @@ impl Source {
     }
 
     /// Within a transaction the answer is the number of rows, else what was committed.
-    fn write(&self, rows: Rows, kind: Kind) -> Promise {
+    fn write(&self, rows: Box<JsRows>, kind: Kind) -> Promise {
         match self {
-            Self::Newest(table) => match (rows, kind) {
-                (Rows::Ipc(ipc), Kind::Upsert) => committed(table.ingest_ipc(ipc)),
-                (Rows::Ipc(ipc), Kind::Delete) => committed(table.delete_ipc(ipc)),
-                (Rows::Batch(batch), Kind::Upsert) => committed(table.ingest(&[batch])),
-                (Rows::Batch(batch), Kind::Delete) => committed(table.delete(&[batch])),
-            },
-            Self::Transaction(table) => counted(match (rows, kind) {
-                (Rows::Ipc(ipc), Kind::Upsert) => table.ingest_ipc(ipc),
-                (Rows::Ipc(ipc), Kind::Delete) => table.delete_ipc(ipc),
-                (Rows::Batch(batch), Kind::Upsert) => table.ingest(&[batch]),
-                (Rows::Batch(batch), Kind::Delete) => table.delete(&[batch]),
-            }),
+            Self::Newest(table) => committed(table.commit(rows, kind)),
+            Self::Transaction(table) => counted(table.write(rows, kind)),
             Self::Snapshot(_) => counted(Err(Error::invalid(
                 "a snapshot never changes: write to the table of the database",
             ))),

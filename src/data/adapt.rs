@@ -4,8 +4,9 @@
 
 use super::{alter::widens, convert::convert, rows::Rows, schema::TableSchema};
 use crate::error::{Error, Result};
-use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions, new_null_array};
-use arrow_schema::SchemaRef;
+use arrow_array::{Array, ArrayRef, NullArray, RecordBatch, RecordBatchOptions, new_null_array};
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
+use std::sync::Arc;
 
 /// The way from one schema version to a later one.
 #[derive(Clone, Debug)]
@@ -46,12 +47,36 @@ impl SchemaMap {
             .map_err(|e| Error::internal(format!("rows do not fit the newer schema: {e}")))
     }
 
-    /// The same for rows.
+    /// The same for rows. Bare ones stay bare.
     pub fn rows(&self, rows: &Rows) -> Result<Rows> {
+        let batch = match rows.is_bare() {
+            true => self.bare(&rows.batch)?,
+            false => self.batch(&rows.batch)?,
+        };
         Ok(Rows {
-            batch: self.batch(&rows.batch)?,
+            batch,
             ..rows.clone()
         })
+    }
+
+    fn bare(&self, batch: &RecordBatch) -> Result<RecordBatch> {
+        let rows = batch.num_rows();
+        let nothing: ArrayRef = Arc::new(NullArray::new(rows));
+        let unnamed: FieldRef = Arc::new(Field::new("", DataType::Null, true));
+        let columns = self.columns.iter().zip(self.target.fields());
+        let columns = columns
+            .map(|(source, field)| {
+                let array = source.and_then(|at| batch.columns().get(at));
+                match array.filter(|a| *a.data_type() != DataType::Null) {
+                    None => Ok((unnamed.clone(), nothing.clone())),
+                    Some(array) => Ok((field.clone(), widen(array, field)?)),
+                }
+            })
+            .collect::<Result<Vec<(FieldRef, ArrayRef)>>>()?;
+        let (fields, columns): (Vec<_>, Vec<_>) = columns.into_iter().unzip();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows));
+        RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
+            .map_err(|e| Error::internal(format!("tombstones do not fit the newer schema: {e}")))
     }
 }
 

@@ -128,6 +128,8 @@ fn array_bytes(array: &ArrayRef, start: usize, rows: usize) -> u64 {
         return own;
     };
     let values = array.as_any_dictionary_opt().map(|d| d.values());
-    let value = values.map_or(0, |v| slice_bytes(v, 0, v.len()).div_ceil(v.len().max(1) as u64));
+    let value = values.map_or(0, |v| {
+        slice_bytes(v, 0, v.len()).div_ceil(v.len().max(1) as u64)
+    });
     own.saturating_add(value.saturating_mul(rows as u64))
 }

@@ -11,6 +11,7 @@
 //! | utf8, binary, last in the key | as it is |
 //! | utf8, binary, before the last | 00 becomes 00 FF; then 00 00 ends it |
 
+use super::held::{Held, copied_buffer};
 use crate::error::{Error, Result};
 use arrow_array::{Array, ArrayRef, cast::AsArray, types::*};
 use arrow_buffer::{Buffer, OffsetBuffer, ScalarBuffer};
@@ -81,25 +82,49 @@ impl Keys {
     /// The same keys, without the bytes that they may be a small part of: those of a whole commit, say.
     pub fn by_themselves(&self) -> Self {
         match self {
-            Self::Variable { offsets, bytes } if bytes.capacity() / 2 > self.memory_bytes() => {
-                let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
-                let own = bytes.as_slice()[first as usize..last as usize].to_vec();
-                let from_zero: Vec<i32> = offsets.iter().map(|offset| offset - first).collect();
-                Self::Variable {
-                    offsets: OffsetBuffer::new(ScalarBuffer::from(from_zero)),
-                    bytes: Buffer::from_vec(own),
-                }
+            Self::Variable { bytes, .. } if bytes.capacity() / 2 > self.memory_bytes() => {
+                self.copied()
             }
+            Self::Fixed { bytes, .. } if bytes.capacity() / 2 > bytes.len() + 64 => self.copied(),
             _ => self.clone(),
         }
     }
 
-    /// Bytes of memory held.
+    /// Bytes of memory that the keys themselves take.
     pub fn memory_bytes(&self) -> usize {
         match self {
             Self::Fixed { bytes, .. } => bytes.len(),
             Self::Variable { offsets, .. } => {
                 offsets.len() * 4 + (offsets[offsets.len() - 1] - offsets[0]) as usize
+            }
+        }
+    }
+
+    /// Counts what they keep.
+    pub fn held(&self, held: &mut Held) {
+        match self {
+            Self::Fixed { bytes, .. } => held.buffer(bytes),
+            Self::Variable { offsets, bytes } => {
+                held.buffer(offsets.inner().inner());
+                held.buffer(bytes);
+            }
+        }
+    }
+
+    /// The same keys in buffers of their own.
+    pub fn copied(&self) -> Self {
+        match self {
+            Self::Fixed { width, bytes } => Self::Fixed {
+                width: *width,
+                bytes: copied_buffer(bytes),
+            },
+            Self::Variable { offsets, bytes } => {
+                let (first, last) = (offsets[0], offsets[offsets.len() - 1]);
+                let from_zero: Vec<i32> = offsets.iter().map(|offset| offset - first).collect();
+                Self::Variable {
+                    offsets: OffsetBuffer::new(ScalarBuffer::from(from_zero)),
+                    bytes: Buffer::from(&bytes.as_slice()[first as usize..last as usize]),
+                }
             }
         }
     }

@@ -4,6 +4,7 @@ pub mod adapt;
 pub mod alter;
 pub mod bound;
 pub mod convert;
+pub mod held;
 pub mod history;
 pub mod intake;
 pub mod key;

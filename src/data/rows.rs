@@ -1,12 +1,23 @@
 //! Rows of one table in key order: what memtables hold, sstables are read into, and the merge takes.
 //! Invariants: `keys` and `batch` have the same length; keys ascend, and rows of one key descend by
-//! timestamp; a tombstone's non-key columns mean nothing.
+//! timestamp; a tombstone's non-key columns mean nothing: where all rows are tombstones they may be of the
+//! type null (*bare*), so that a delete costs its keys.
 
-use super::key::Keys;
-use arrow_array::{BooleanArray, Int64Array, RecordBatch, RecordBatchOptions};
+use super::{
+    held::{Held, copied, shown_bytes},
+    key::Keys,
+};
+use arrow_array::{
+    Array, ArrayRef, BooleanArray, Int64Array, RecordBatch, RecordBatchOptions, new_null_array,
+};
 use arrow_buffer::BooleanBuffer;
-use arrow_schema::Schema;
+use arrow_schema::{ArrowError, DataType, FieldRef, Schema, SchemaRef};
 use std::sync::Arc;
+
+/// Rows are copied once they keep more than twice what they show and this much for each column and in all:
+/// below it a copy frees nothing worth its price.
+const SMALL_BYTES: usize = 256;
+const SLACK_BYTES: usize = 1024;
 
 /// Commit timestamps of rows: one for all, or one each. Microseconds since the Unix epoch.
 #[derive(Clone, Debug)]
@@ -145,22 +156,70 @@ impl Rows {
         }
     }
 
-    /// Bytes of memory held, for bounds: columns, keys and stamps.
-    pub fn memory_bytes(&self) -> usize {
-        let stamps = match &self.stamps {
-            Stamps::All(_) => 0,
-            Stamps::Each(v) => v.len() * 8,
-        };
-        let columns: usize = self
-            .batch
-            .columns()
-            .iter()
-            .map(|c| {
-                c.to_data()
-                    .get_slice_memory_size()
-                    .unwrap_or_else(|_| c.get_array_memory_size())
-            })
-            .sum();
-        columns + self.keys.memory_bytes() + stamps
+    /// Whether these are tombstones that carry no columns but the key: those are of the type null, which
+    /// no table's column has.
+    pub fn is_bare(&self) -> bool {
+        let bare = |c: &ArrayRef| *c.data_type() == DataType::Null;
+        matches!(self.tombstones, Tombstones::All) && self.batch.columns().iter().any(bare)
     }
+
+    /// Bytes of memory that these rows keep, whatever part of it they are: what bounds must count.
+    pub fn memory_bytes(&self) -> usize {
+        let mut held = Held::default();
+        self.held(&mut held);
+        held.bytes()
+    }
+
+    /// Counts what they keep.
+    pub fn held(&self, held: &mut Held) {
+        self.batch.columns().iter().for_each(|c| held.array(c));
+        self.keys.held(held);
+        if let Stamps::Each(stamps) = &self.stamps {
+            held.buffer(stamps.values().inner());
+        }
+        if let Tombstones::Some(bits) = &self.tombstones {
+            held.buffer(bits.inner());
+        }
+    }
+
+    /// About the bytes that a copy of these rows would take.
+    pub fn shown_bytes(&self) -> usize {
+        let columns = self.batch.columns().iter();
+        let columns: usize = columns.map(|c| shown_bytes(c, 0, c.len())).sum();
+        columns + self.keys.memory_bytes()
+    }
+
+    /// The same rows, copied if they keep much more memory than they show. It cannot fail: what cannot be
+    /// copied is kept as it is, and counted so.
+    pub fn compacted(self) -> Self {
+        let shown = self.shown_bytes() + self.batch.num_columns() * SMALL_BYTES + SLACK_BYTES;
+        if self.memory_bytes() / 2 <= shown {
+            return self;
+        }
+        let columns: Result<Vec<ArrayRef>, _> = self.batch.columns().iter().map(copied).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(self.len()));
+        let batch = columns.and_then(|columns| {
+            RecordBatch::try_new_with_options(self.batch.schema(), columns, &options)
+        });
+        match batch {
+            Ok(batch) => Self {
+                batch,
+                keys: self.keys.copied(),
+                stamps: self.stamps.clone(),
+                tombstones: self.tombstones.clone(),
+            },
+            Err(_) => self,
+        }
+    }
+}
+
+/// Columns with those that a bare tombstone lacks as nulls of their types.
+pub fn widened(batch: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch, ArrowError> {
+    let widened = |(column, field): (&ArrayRef, &FieldRef)| match column.data_type() {
+        DataType::Null => new_null_array(field.data_type(), column.len()),
+        _ => column.clone(),
+    };
+    let columns = batch.columns().iter().zip(schema.fields()).map(widened);
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(schema.clone(), columns.collect(), &options)
 }

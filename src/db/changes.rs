@@ -525,7 +525,11 @@ fn pending_rows(state: &State) -> Result<Part> {
     for (id, table) in &state.tables {
         let runs = table.memories().flat_map(|m| m.pending.runs());
         let runs: Vec<Rows> = runs.map(|rows| rows.as_ref().clone()).collect();
-        part.extend(merge_all(runs, Keep::Newest)?.map(|rows| (*id, rows)));
+        part.extend(
+            merge_all(runs, Keep::Newest)?
+                .into_iter()
+                .map(|rows| (*id, rows)),
+        );
     }
     Ok(as_of_now(state, part))
 }

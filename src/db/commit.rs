@@ -13,16 +13,20 @@
 
 use super::{
     Inner,
-    group::{Prepared, Question, decide, fresh_edits, inline_edits, next_group, with_stamp},
+    group::{
+        GROUP_COMMITS, Prepared, Question, decide, fresh_edits, inline_edits, next_group,
+        with_stamp,
+    },
     log::IfFreed,
+    prepare::{self, Given, Place, check_size},
 };
 use crate::{
     data::rows::Rows,
+    env::Reservation,
     error::{Error, ErrorKind, Result},
     flush::{Target, write_commit},
     log::edit::{Edit, TableId},
-    memtable::merge_all,
-    merge::Keep,
+    merge::Kind,
     sstable::read::is_missing,
     state::State,
     wal::Position,
@@ -30,7 +34,7 @@ use crate::{
 use futures_channel::oneshot;
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::{Arc, PoisonError},
+    sync::{Arc, MutexGuard, PoisonError},
 };
 
 /// How often a group is planned anew because fresh sstables had to be looked into.
@@ -54,17 +58,67 @@ pub struct Committed {
 pub(super) struct Queue {
     waiting: VecDeque<Job>,
     running: bool,
+    /// How many wait for memory: who comes after them must not be prepared before them.
+    late: usize,
 }
 
 pub(super) enum Job {
     Commit(Prepared, oneshot::Sender<Result<Committed>>),
+    /// There was no memory for it when it was called: it is as it came.
+    Late(Late, oneshot::Sender<Result<Committed>>),
     /// Answers when everything before it is done.
     Barrier(oneshot::Sender<()>),
+}
+
+/// Rows that wait for memory where their caller has them.
+pub(super) struct Late {
+    place: Place,
+    given: Box<dyn Given>,
+    kind: Kind,
+    /// What they are going to take.
+    cost: usize,
 }
 
 pub(super) type Waiting = (Prepared, oneshot::Sender<Result<Committed>>);
 
 impl Inner {
+    /// Queues rows now, in call order; resolves when they are committed or refused. They are prepared at
+    /// once if there is memory for them and nobody waits for some, else when their turn comes: until then
+    /// they stay where the caller has them (DESIGN promise 15).
+    pub(super) fn commit_rows(
+        self: &Arc<Self>,
+        place: Place,
+        mut given: Box<dyn Given>,
+        kind: Kind,
+    ) -> Result<impl Future<Output = Result<Committed>> + Send + use<>> {
+        let bytes = given.bytes();
+        check_size(bytes, self.options.commit_bytes)?;
+        let cost = prepare::cost(bytes);
+        self.memory.writes.admits("a commit", cost)?;
+        let (sender, receiver) = oneshot::channel();
+        let memory = match self.queue().late {
+            0 => self.memory.writes.try_reserve(cost),
+            _ => None,
+        };
+        match memory {
+            Some(memory) => match self.prepare(&place, given, kind, memory)? {
+                Some(prepared) => self.enqueue(Job::Commit(prepared, sender)),
+                None => drop(sender.send(Ok(self.nothing()))),
+            },
+            None => {
+                given.keep()?;
+                let late = Late {
+                    place,
+                    given,
+                    kind,
+                    cost,
+                };
+                self.enqueue(Job::Late(late, sender));
+            }
+        }
+        Ok(self.outcome(receiver))
+    }
+
     /// Queues a commit now, in call order; resolves when it is acknowledged or refused.
     pub(super) fn commit(
         self: &Arc<Self>,
@@ -72,6 +126,13 @@ impl Inner {
     ) -> impl Future<Output = Result<Committed>> + Send + use<> {
         let (sender, receiver) = oneshot::channel();
         self.enqueue(Job::Commit(prepared, sender));
+        self.outcome(receiver)
+    }
+
+    fn outcome(
+        self: &Arc<Self>,
+        receiver: oneshot::Receiver<Result<Committed>>,
+    ) -> impl Future<Output = Result<Committed>> + Send + use<> {
         let own = (!self.options.detached_tasks).then(|| self.clone());
         async move {
             if let Some(inner) = own {
@@ -87,6 +148,43 @@ impl Inner {
         }
     }
 
+    /// Nothing if there are no rows.
+    fn prepare(
+        &self,
+        place: &Place,
+        given: Box<dyn Given>,
+        kind: Kind,
+        mut memory: Reservation,
+    ) -> Result<Option<Prepared>> {
+        let rows = prepare::rows(place, given.read()?, kind, self.options.commit_bytes)?;
+        if rows.rows.is_empty() {
+            return Ok(None);
+        }
+        let mut prepared = Prepared {
+            tables: vec![rows],
+            footprint: None,
+            _watch: None,
+            memory: None,
+        };
+        memory.set(prepared.memory_bytes());
+        prepared.memory = Some(memory);
+        Ok(Some(prepared))
+    }
+
+    /// What a commit without rows is told.
+    fn nothing(&self) -> Committed {
+        Committed {
+            ts: self.state().last_stamp,
+            rows: 0,
+            uploaded: self.wal.is_none(),
+            position: None,
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Waits for the commits queued so far, if there is a task that works them off.
     pub(super) async fn drain_queue(self: &Arc<Self>) {
         if !self.options.detached_tasks {
@@ -98,7 +196,8 @@ impl Inner {
     }
 
     fn enqueue(self: &Arc<Self>, job: Job) {
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut queue = self.queue();
+        queue.late += usize::from(matches!(job, Job::Late(..)));
         queue.waiting.push_back(job);
         if !self.options.detached_tasks {
             return;
@@ -117,22 +216,9 @@ impl Inner {
 
     /// Takes all that waits, at once, and commits it: what is queued later is not this call's.
     async fn work_off_turn(self: &Arc<Self>) {
-        let mut turn = {
-            let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-            std::mem::take(&mut queue.waiting)
-        };
-        while let Some(group) = next_group(&mut turn, self.inline_bound()) {
-            self.commit_group(group).await;
-        }
-    }
-
-    /// The commits at the front of the queue; `None` ends the task.
-    fn next_group(&self) -> Option<Vec<Waiting>> {
-        let bound = self.inline_bound();
-        let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
-        let group = next_group(&mut queue.waiting, bound);
-        queue.running = group.is_some();
-        group
+        let mut turn = Turn::new(self);
+        turn.fill();
+        while turn.commit_next().await {}
     }
 
     /// Largest commit that goes inline, in bytes (PROTOCOL N3).
@@ -141,12 +227,17 @@ impl Inner {
     }
 
     async fn commit_group(self: &Arc<Self>, group: Vec<Waiting>) {
-        let (prepared, senders): (Vec<Prepared>, Vec<_>) = group.into_iter().unzip();
+        let (mut prepared, senders): (Vec<Prepared>, Vec<_>) = group.into_iter().unzip();
+        let memory: Vec<Reservation> = (prepared.iter_mut())
+            .filter_map(|p| p.memory.take())
+            .collect();
         let outcome = match self.make_room().await {
             Err(full) => Err(full),
             Ok(()) if self.wal.is_some() => self.commit_local(prepared).await,
             Ok(()) => self.commit_remote(prepared).await,
         };
+        self.account();
+        drop(memory);
         match outcome {
             Ok(outcomes) => {
                 let mut done = 0;
@@ -303,16 +394,15 @@ impl Inner {
             options: &self.options,
             floor: state.version.orphan_floor,
         };
+        let bytes = group.iter().map(Prepared::memory_bytes).sum();
+        let _memory = self.job_memory("a large commit", bytes).await?;
         let mut edits = Vec::new();
         for (table, rows) in tables {
             let Some(found) = state.tables.get(&table) else {
                 continue;
             };
-            let Some(rows) = merge_all(rows, Keep::Newest)? else {
-                continue;
-            };
             let (schema, version) = (&found.entry.schema, found.entry.schema_version);
-            edits.extend(write_commit(target, table, schema, version, vec![rows]).await?);
+            edits.extend(write_commit(target, table, schema, version, rows).await?);
         }
         Ok(edits)
     }
@@ -335,8 +425,86 @@ fn gone_is_a_hit(error: Error) -> Result<bool> {
     }
 }
 
+/// Commits that were taken off the queue, in their order. If it is dropped, those who wait are told.
+struct Turn<'a> {
+    inner: &'a Arc<Inner>,
+    jobs: VecDeque<Job>,
+}
+
+impl<'a> Turn<'a> {
+    fn new(inner: &'a Arc<Inner>) -> Self {
+        let jobs = VecDeque::new();
+        Self { inner, jobs }
+    }
+
+    /// Takes all that waits; whether there is anything to do.
+    fn fill(&mut self) -> bool {
+        self.jobs.append(&mut self.inner.queue().waiting);
+        !self.jobs.is_empty()
+    }
+
+    /// Commits the next group; whether there was one.
+    async fn commit_next(&mut self) -> bool {
+        self.make_ready().await;
+        let bound = self.inner.inline_bound();
+        if let Some(group) = next_group(&mut self.jobs, bound) {
+            self.inner.commit_group(group).await;
+        }
+        !self.jobs.is_empty()
+    }
+
+    /// Prepares those that waited for memory: as many as there is memory for, but at least the first.
+    async fn make_ready(&mut self) {
+        let mut ready = VecDeque::new();
+        while ready.len() < GROUP_COMMITS
+            && let Some(job) = self.jobs.pop_front()
+        {
+            let Job::Late(late, sender) = job else {
+                ready.push_back(job);
+                continue;
+            };
+            let memory = match self.inner.memory.writes.try_reserve(late.cost) {
+                Some(memory) => Ok(memory),
+                None if ready.is_empty() => self.inner.memory_for(late.cost).await,
+                None => {
+                    self.jobs.push_front(Job::Late(late, sender));
+                    break;
+                }
+            };
+            self.late_is_done();
+            let Late {
+                place, given, kind, ..
+            } = late;
+            let prepared =
+                memory.and_then(|memory| self.inner.prepare(&place, given, kind, memory));
+            match prepared {
+                Ok(Some(prepared)) => ready.push_back(Job::Commit(prepared, sender)),
+                Ok(None) => drop(sender.send(Ok(self.inner.nothing()))),
+                Err(error) => drop(sender.send(Err(error))),
+            }
+        }
+        while let Some(job) = ready.pop_back() {
+            self.jobs.push_front(job);
+        }
+    }
+
+    fn late_is_done(&self) {
+        let mut queue = self.inner.queue();
+        queue.late = queue.late.saturating_sub(1);
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let late = self.jobs.iter().filter(|job| matches!(job, Job::Late(..)));
+        let late = late.count();
+        let mut queue = self.inner.queue();
+        queue.late = queue.late.saturating_sub(late);
+    }
+}
+
 /// The task that works off the queue. If it is torn down (a panic, a runtime that shuts down), those
-/// who wait get `Internal` instead of waiting for ever, and the next commit starts a new one.
+/// who wait are told instead of waiting for ever, and the next commit starts a new one.
 struct Worker {
     inner: Arc<Inner>,
     ended: bool,
@@ -344,8 +512,18 @@ struct Worker {
 
 impl Worker {
     async fn work_off(mut self) {
-        while let Some(group) = self.inner.next_group() {
-            self.inner.commit_group(group).await;
+        let inner = self.inner.clone();
+        let mut turn = Turn::new(&inner);
+        loop {
+            turn.fill();
+            if turn.commit_next().await {
+                continue;
+            }
+            let mut queue = inner.queue();
+            if queue.waiting.is_empty() {
+                queue.running = false;
+                break;
+            }
         }
         self.ended = true;
     }
@@ -354,13 +532,9 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         if !self.ended {
-            let mut queue = self
-                .inner
-                .queue
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner);
+            let mut queue = self.inner.queue();
             queue.waiting.clear();
-            queue.running = false;
+            (queue.running, queue.late) = (false, 0);
         }
     }
 }

@@ -19,7 +19,7 @@ pub(super) struct Footprint {
     /// [`Recent::tick`] of its snapshot.
     pub(super) since: u64,
     /// Keys written, by table.
-    pub(super) writes: BTreeMap<TableId, Keys>,
+    pub(super) writes: BTreeMap<TableId, Vec<Keys>>,
     /// What it read, where that is to be checked, too (`serializable`).
     pub(super) reads: BTreeMap<TableId, Reads>,
     /// Whether sstables that its keys may lie in have one of them.
@@ -73,7 +73,7 @@ impl Footprint {
     }
 
     fn meets(&self, table: TableId, keys: &Keys) -> bool {
-        let written = (self.writes.get(&table)).is_some_and(|own| share_a_key(own, keys));
+        let written = self.written(table).any(|own| share_a_key(own, keys));
         let read = || {
             self.reads.get(&table).is_some_and(|reads| {
                 reads.keys.iter().any(|key| has(keys, key))
@@ -81,6 +81,10 @@ impl Footprint {
             })
         };
         written || read()
+    }
+
+    fn written(&self, table: TableId) -> impl Iterator<Item = &Keys> {
+        self.writes.get(&table).into_iter().flatten()
     }
 
     fn may_meet(&self, table: TableId, file: &LiveFile) -> bool {
@@ -94,7 +98,7 @@ impl Footprint {
         if min > max {
             return ranges; // It holds no key, whatever it says.
         }
-        if let Some(keys) = self.writes.get(&table) {
+        for keys in self.written(table) {
             let within = KeyRange {
                 start: Bound::Included(min.to_vec()),
                 end: Bound::Included(max.to_vec()),

@@ -119,6 +119,7 @@ impl Inner {
         let running = Running::new(&self.counts.flushing);
         let outcome = self.heard(self.write_and_publish(limit).await);
         drop(running);
+        self.account();
         self.counts.upload(&outcome, self.runtime.now_micros());
         let step = outcome?;
         if self.claim_checkpoint() || self.dead_wal_is_large().await {
@@ -148,7 +149,9 @@ impl Inner {
             let Some((last, memory_bytes)) = oldest_seals(&state, limit.until, limit.bytes) else {
                 return Ok(None);
             };
+            let memory = self.job_memory("a flush", memory_bytes).await?;
             let flushed = write_seals(target, &state, last).await?;
+            drop(memory);
             if let Some(commits) = self.publish(&flushed).await? {
                 let (bytes, rows) = flushed.uploaded();
                 return Ok(Some(Step {

@@ -8,7 +8,11 @@ use super::{
     transaction::Watch,
 };
 use crate::{
-    data::rows::{Rows, Stamps},
+    data::{
+        held::Held,
+        rows::{Rows, Stamps},
+    },
+    env::Reservation,
     error::{Error, ErrorKind, Result},
     flush::is_orphan,
     log::{
@@ -19,20 +23,23 @@ use crate::{
     state::{State, TableRows, recent::Touched},
     wal::{FrameBody, FrameKind},
 };
+use arrow_buffer::Buffer;
 use bytes::Bytes;
 use std::collections::VecDeque;
 
 /// Most commits of one group: bounds the wait of the first.
-const GROUP_COMMITS: usize = 256;
+pub(super) const GROUP_COMMITS: usize = 256;
 
 /// A commit, ready to go.
 pub(super) struct Prepared {
-    /// One entry a table.
+    /// One entry a table, or two: rows, and deletes of other keys.
     pub(super) tables: Vec<TableWrite>,
     /// What a transaction is checked by.
     pub(super) footprint: Option<Footprint>,
     /// Keeps what it is checked against, until it is decided.
     pub(super) _watch: Option<Watch>,
+    /// What it takes of the memory for writes, until it is in the memtables.
+    pub(super) memory: Option<Reservation>,
 }
 
 /// Rows of one commit to one table.
@@ -45,6 +52,16 @@ pub(super) struct TableWrite {
 }
 
 impl TableWrite {
+    /// Bytes of memory that it keeps.
+    pub(super) fn memory_bytes(&self) -> usize {
+        let mut held = Held::default();
+        self.rows.held(&mut held);
+        for (_, ipc) in &self.bodies {
+            held.buffer(&Buffer::from(ipc.clone()));
+        }
+        held.bytes()
+    }
+
     /// Bytes of its IPC streams.
     pub(super) fn bytes(&self) -> usize {
         self.bodies.iter().map(|(_, ipc)| ipc.len()).sum()
@@ -52,6 +69,11 @@ impl TableWrite {
 }
 
 impl Prepared {
+    /// Bytes of memory that it keeps.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.tables.iter().map(TableWrite::memory_bytes).sum()
+    }
+
     /// Bytes of its IPC streams.
     pub(super) fn bytes(&self) -> usize {
         self.tables.iter().map(TableWrite::bytes).sum()
@@ -118,8 +140,8 @@ pub(super) fn with_stamp(rows: Rows, stamp: i64) -> Rows {
     }
 }
 
-/// The next commits of `waiting` that fit into one record; answers barriers before them. `None` at the
-/// end. A transaction is in a group that goes inline as a whole, or alone: what is in sstables cannot be
+/// The next commits of `waiting` that fit into one record; answers barriers before them. `None` if there
+/// are none, or the next one waits for memory. A transaction is in a group that goes inline as a whole, or alone: what is in sstables cannot be
 /// taken out again should it conflict.
 pub(super) fn next_group(waiting: &mut VecDeque<Job>, bound: usize) -> Option<Vec<Waiting>> {
     let mut group: Vec<Waiting> = Vec::new();
@@ -139,15 +161,14 @@ pub(super) fn next_group(waiting: &mut VecDeque<Job>, bound: usize) -> Option<Ve
             Some(Job::Barrier(sender)) if group.is_empty() => {
                 let _ = sender.send(());
             }
-            Some(barrier) => {
-                waiting.push_front(barrier);
+            Some(barred) => {
+                waiting.push_front(barred);
                 break;
             }
-            None if group.is_empty() => return None,
             None => break,
         }
     }
-    Some(group)
+    (!group.is_empty()).then_some(group)
 }
 
 /// A member of a group, and an sstable that may have keys it depends on.

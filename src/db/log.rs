@@ -23,7 +23,6 @@ use crate::{
 };
 use bytes::Bytes;
 use std::{
-    collections::BTreeSet,
     sync::{Arc, atomic::Ordering},
     time::Duration,
 };

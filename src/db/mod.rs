@@ -17,6 +17,7 @@ mod parked;
 mod prepare;
 mod prove;
 mod reader;
+mod room;
 mod scan;
 mod schema;
 mod settings;
@@ -33,6 +34,11 @@ pub use changes::{Change, Changes, ChangesOptions, Cursor, TableChange};
 pub use commit::Committed;
 pub use gc::{GcOptions, GcReport};
 pub use parked::Parked;
+#[cfg_attr(
+    not(feature = "js"),
+    expect(unused_imports, reason = "for the door to JavaScript")
+)]
+pub(crate) use prepare::{Given, Source};
 pub use prove::{ProbeCheck, ProbeReport, probe};
 pub use scan::{Scan, ScanBuilder};
 pub use settings::SettingsChange;
@@ -45,7 +51,7 @@ pub use upload::{KeepUploaded, UploadOptions, Uploaded};
 
 use crate::{
     data::schema::TableSchema,
-    env::{Counted, Env, Runtime, Storage},
+    env::{Counted, Env, Memory, Reservation, Runtime, Storage},
     error::{Error, ErrorKind, Result},
     log::{
         chain::Recent,
@@ -84,7 +90,9 @@ pub struct Db {
 struct Inner {
     options: Options,
     /// What everything at once may use of it, in shares.
-    memory: crate::env::Memory,
+    memory: Memory,
+    /// What memtables take of the memory for writes, as of the last look.
+    memtables: Mutex<Reservation>,
     /// Its wall clock is PROTOCOL T1's.
     runtime: Arc<dyn Runtime>,
     data: Arc<dyn Storage>,
@@ -224,7 +232,9 @@ impl Db {
     /// of others reads them, too.
     pub async fn refresh(&self) -> Result<bool> {
         self.inner.check_open()?;
-        self.inner.heard(self.inner.refresh().await)
+        let moved = self.inner.heard(self.inner.refresh().await);
+        self.inner.account();
+        moved
     }
 
     /// What is in it and what was done, by now.

@@ -28,6 +28,7 @@ use crate::{
     state::{State, TableRows, recent::Recent},
     wal::{Commit, DatabaseId, FrameKind, Position, Replayed, SessionId, WalWriter, replay_with},
 };
+use bytes::Bytes;
 use futures_util::future::{Either, join, select};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -41,6 +42,7 @@ const WAL_LOCK: &str = "wal";
 
 pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
     options.validate()?;
+    let options = options.fitted();
     if env.wal.is_some() && !options.detached_tasks {
         return Err(Error::invalid(
             "a WAL needs option detached_tasks on: its writer is shared by all calls; leave out the \
@@ -123,10 +125,13 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
     if let Some(why) = unreachable {
         counts.unreachable_since(runtime.monotonic(), &why);
     }
+    // What was replayed is there, whatever the bound: the next commit waits until enough is uploaded.
+    let memtables = Mutex::new(memory.writes.take(state.memory_bytes()));
     Ok(Db {
         inner: Arc::new(Inner {
             options,
             memory,
+            memtables,
             runtime,
             data,
             data_counted,
@@ -323,12 +328,14 @@ fn replay_commit(state: &State, commit: Commit) -> Result<State> {
         let schema = entry
             .schema_at(schema_version)
             .map_err(|e| place(e.to_string()))?;
-        let batches =
-            decode_rows(&schema, kind, &frame.payload).map_err(|e| place(e.to_string()))?;
+        // A copy: rows that share the bytes would keep the whole segment.
+        let payload = Bytes::copy_from_slice(&frame.payload);
+        let batches = decode_rows(&schema, kind, &payload).map_err(|e| place(e.to_string()))?;
+        drop(payload);
         rows.push(TableRows {
             table: frame.table,
             schema_version,
-            rows: sorted_rows(&schema, kind, &batches, stamp)?,
+            rows: sorted_rows(&schema, kind, batches, stamp)?,
         });
     }
     let mut next = state.replayed(rows, position, stamp, commit.stamp);

@@ -4,68 +4,137 @@
 use super::group::TableWrite;
 use crate::{
     data::{
+        held::shown_bytes,
         intake::{self, Limits, Mode},
         rows::Rows,
         schema::TableSchema,
     },
     error::{Error, Result},
+    log::edit::TableId,
     merge::{Kind, sorted_rows},
     state::TableState,
 };
-use arrow_array::{BooleanArray, RecordBatch, UInt32Array};
+use arrow_array::{Array, BooleanArray, RecordBatch, UInt32Array};
 use arrow_select::take::take_record_batch;
 use bytes::Bytes;
+use std::sync::Arc;
+
+/// About the bytes of one batch in an IPC stream of several.
+const PART_BYTES: usize = 1 << 20;
 
 /// Rows as callers give them.
-pub(super) enum Source<'a> {
+pub(crate) enum Source {
     /// An Arrow IPC stream or file. It is kept as it came.
     Ipc(Bytes),
     /// Batches in memory.
-    Batches(&'a [RecordBatch]),
+    Batches(Vec<RecordBatch>),
 }
 
-/// Rows of one commit to `table`, of at most `most` bytes of IPC.
-pub(super) fn rows(
-    table: &TableState,
-    source: Source<'_>,
-    kind: Kind,
-    most: usize,
-) -> Result<TableWrite> {
-    let schema = &table.entry.schema;
+/// Rows that a caller gave, while they are where the caller has them: outside of the engine's memory, if
+/// that is JavaScript's.
+pub(crate) trait Given: Send {
+    /// How many bytes they have.
+    fn bytes(&self) -> usize;
+
+    /// They are going to be read later: from now on they must not change.
+    fn keep(&mut self) -> Result<()>;
+
+    /// Takes them into memory.
+    fn read(self: Box<Self>) -> Result<Source>;
+}
+
+impl Given for Source {
+    fn bytes(&self) -> usize {
+        match self {
+            Self::Ipc(ipc) => ipc.len(),
+            Self::Batches(batches) => {
+                let columns = batches.iter().flat_map(|b| b.columns());
+                columns.map(|c| shown_bytes(c, 0, c.len())).sum()
+            }
+        }
+    }
+
+    fn keep(&mut self) -> Result<()> {
+        Ok(())
+    }
+
+    fn read(self: Box<Self>) -> Result<Source> {
+        Ok(*self)
+    }
+}
+
+/// What rows are validated against.
+#[derive(Clone)]
+pub(super) struct Place {
+    table: TableId,
+    schema: Arc<TableSchema>,
+    schema_version: u32,
+}
+
+impl Place {
+    pub(super) fn of(table: &TableState) -> Self {
+        Self {
+            table: table.id,
+            schema: table.entry.schema.clone(),
+            schema_version: table.entry.schema_version,
+        }
+    }
+}
+
+/// Memory that a commit of so many bytes may take until it is in the memtables: the bytes as they came,
+/// the same sorted, their keys.
+pub(super) fn cost(bytes: usize) -> usize {
+    bytes
+        .saturating_mul(2)
+        .saturating_add(bytes / 4 + 64 * 1024)
+}
+
+/// Refuses what is larger than a commit may be.
+pub(super) fn check_size(bytes: usize, most: usize) -> Result<()> {
+    match bytes <= most {
+        true => Ok(()),
+        false => Err(Error::invalid(format!(
+            "the commit has {bytes} bytes: option commit_bytes allows {most} (at most an eighth of \
+             memory_bytes); split it",
+        ))),
+    }
+}
+
+/// Rows of one commit to `place`, of at most `most` bytes of IPC.
+pub(super) fn rows(place: &Place, source: Source, kind: Kind, most: usize) -> Result<TableWrite> {
+    let schema = &place.schema;
     let limits = Limits {
         commit_bytes: most,
         ..Limits::default()
     };
-    let (batches, ipc) = match source {
+    check_size(source.bytes(), most)?;
+    let (rows, bodies) = match source {
         Source::Ipc(ipc) => {
             let batches = intake::read_ipc(&ipc, schema, mode(kind), &limits)?;
-            (batches, ipc)
+            let rows = sorted_rows(schema, kind, batches, 0)?;
+            (rows, vec![(kind, ipc)])
         }
         Source::Batches(batches) => {
-            let batches: Vec<RecordBatch> = (batches.iter())
-                .map(|b| intake::read_batch(b, schema, mode(kind), &limits))
+            let batches: Vec<RecordBatch> = (batches.into_iter())
+                .map(|b| intake::read_batch(&b, schema, mode(kind), &limits))
                 .collect::<Result<_>>()?;
-            let ipc = encode(schema, kind, &batches)?;
-            if ipc.len() > most {
-                return Err(Error::invalid(format!(
-                    "the commit has {} bytes: option commit_bytes allows {most}; split it",
-                    ipc.len(),
-                )));
-            }
-            (batches, ipc)
+            let rows = sorted_rows(schema, kind, batches, 0)?;
+            let bodies = bodies(schema, &rows)?;
+            check_size(bodies.iter().map(|(_, ipc)| ipc.len()).sum(), most)?;
+            (rows, bodies)
         }
     };
     Ok(TableWrite {
-        table: table.id,
-        schema_version: table.entry.schema_version,
-        rows: sorted_rows(schema, kind, &batches, 0)?,
-        bodies: vec![(kind, ipc)],
+        table: place.table,
+        schema_version: place.schema_version,
+        rows,
+        bodies,
     })
 }
 
 /// Sorted rows as IPC streams: those to be there, and the keys of those to be gone.
 pub(super) fn bodies(schema: &TableSchema, rows: &Rows) -> Result<Vec<(Kind, Bytes)>> {
-    let encoded = |(kind, batch)| Ok((kind, encode(schema, kind, &[batch])?));
+    let encoded = |(kind, batch)| Ok((kind, encode(schema, kind, &batch)?));
     split(schema, rows)?.into_iter().map(encoded).collect()
 }
 
@@ -95,12 +164,28 @@ pub(super) fn split(schema: &TableSchema, rows: &Rows) -> Result<Vec<(Kind, Reco
     Ok(batches)
 }
 
-fn encode(schema: &TableSchema, kind: Kind, batches: &[RecordBatch]) -> Result<Bytes> {
+/// Sorted rows as one IPC stream. A large batch is written in parts: each is put together in memory
+/// before it is written.
+fn encode(schema: &TableSchema, kind: Kind, batch: &RecordBatch) -> Result<Bytes> {
     let columns = match kind {
         Kind::Upsert => schema.storage().clone(),
         Kind::Delete => schema.key_schema(),
     };
-    Ok(Bytes::from(intake::write_ipc(&columns, batches)?))
+    let bytes: usize = (batch.columns().iter())
+        .map(|c| shown_bytes(c, 0, c.len()))
+        .sum();
+    let rows = batch.num_rows();
+    let step = match bytes > 2 * PART_BYTES {
+        true => (rows / (bytes / PART_BYTES)).max(1),
+        false => rows.max(1),
+    };
+    let parts: Vec<RecordBatch> = (0..rows)
+        .step_by(step)
+        .map(|from| batch.slice(from, step.min(rows - from)))
+        .collect();
+    let mut ipc = intake::write_ipc(&columns, &parts)?;
+    ipc.shrink_to_fit();
+    Ok(Bytes::from(ipc))
 }
 
 fn unfit(error: arrow_schema::ArrowError) -> Error {

@@ -48,7 +48,13 @@ pub struct Stats {
     pub upload_error_at: Option<i64>,
     /// Commits that are parked: see `Db::parked`.
     pub parked_commits: u64,
-    /// Bytes of memtable rows, all of them.
+    /// `Options::memory_bytes`: the bound of the next two.
+    pub memory_bytes: u64,
+    /// Bytes reserved now, for writes, upkeep and reads.
+    pub memory_used: u64,
+    /// The most that each of these ever reserved, together.
+    pub memory_peak: u64,
+    /// Bytes of memtable rows, all of them: what they keep, not what they show.
     pub memtable_bytes: u64,
     /// Bytes of WAL segments.
     pub wal_bytes: u64,
@@ -196,6 +202,9 @@ pub(super) fn collect(inner: &Inner) -> Stats {
         upload_error_at: upload_error.as_ref().map(|(at, _)| *at),
         upload_error: upload_error.map(|(_, error)| error),
         parked_commits: inner.parked_commits().len() as u64,
+        memory_bytes: inner.options.memory_bytes as u64,
+        memory_used: inner.memory.used() as u64,
+        memory_peak: inner.memory.peak() as u64,
         memtable_bytes: state.memory_bytes() as u64,
         wal_bytes: inner
             .wal

@@ -3,8 +3,7 @@
 use super::{
     Inner,
     commit::Committed,
-    group::Prepared,
-    prepare::{self, Source},
+    prepare::{Given, Place, Source},
     reader::{Reader, View},
     scan::ScanBuilder,
 };
@@ -46,13 +45,15 @@ impl Table {
     /// Inserts or replaces the rows of an Arrow IPC stream or file, as one atomic commit; of equal
     /// keys the last row wins. The bytes go to the WAL as they are. Commits happen in call order:
     /// the call is queued before the future is first polled.
+    ///
+    /// While there is no memory for it, it waits as it came, and is validated when its turn comes.
     pub fn ingest_ipc(&self, ipc: Bytes) -> impl Future<Output = Result<Committed>> + Send + use<> {
-        self.commit(Source::Ipc(ipc), Kind::Upsert)
+        self.commit(Box::new(Source::Ipc(ipc)), Kind::Upsert)
     }
 
     /// Deletes the rows whose keys are in an Arrow IPC stream or file with the key columns.
     pub fn delete_ipc(&self, ipc: Bytes) -> impl Future<Output = Result<Committed>> + Send + use<> {
-        self.commit(Source::Ipc(ipc), Kind::Delete)
+        self.commit(Box::new(Source::Ipc(ipc)), Kind::Delete)
     }
 
     /// Inserts or replaces rows, as one atomic commit; of equal keys the last row wins.
@@ -60,7 +61,7 @@ impl Table {
         &self,
         batches: &[RecordBatch],
     ) -> impl Future<Output = Result<Committed>> + Send + use<> {
-        self.commit(Source::Batches(batches), Kind::Upsert)
+        self.commit(Box::new(Source::Batches(batches.to_vec())), Kind::Upsert)
     }
 
     /// Deletes the rows with these keys (batches with the key columns).
@@ -68,7 +69,7 @@ impl Table {
         &self,
         keys: &[RecordBatch],
     ) -> impl Future<Output = Result<Committed>> + Send + use<> {
-        self.commit(Source::Batches(keys), Kind::Delete)
+        self.commit(Box::new(Source::Batches(keys.to_vec())), Kind::Delete)
     }
 
     /// The row with that key: `key` has one row with the key columns. `select` names the columns to
@@ -86,37 +87,23 @@ impl Table {
         self.reader.scan()
     }
 
-    fn commit(
+    /// Commits rows, wherever they are as yet.
+    pub(crate) fn commit(
         &self,
-        source: Source<'_>,
+        given: Box<dyn Given>,
         kind: Kind,
     ) -> impl Future<Output = Result<Committed>> + Send + use<> {
-        let inner = &self.reader.inner;
-        let ts = inner.state().last_stamp;
-        let queued = (self.prepare(source, kind)).map(|prepared| prepared.map(|p| inner.commit(p)));
-        let uploaded = inner.wal.is_none();
+        let state = self.reader.state();
+        let queued = state.and_then(|table| {
+            let place = Place::of(&table);
+            self.reader.inner.commit_rows(place, given, kind)
+        });
         async move {
-            match queued? {
-                Some(commit) => commit.await,
-                None => Ok(Committed {
-                    ts,
-                    rows: 0,
-                    uploaded,
-                    position: None,
-                }),
+            match queued {
+                Ok(commit) => commit.await,
+                Err(error) => Err(error),
             }
         }
-    }
-
-    /// Nothing if there are no rows.
-    fn prepare(&self, source: Source<'_>, kind: Kind) -> Result<Option<Prepared>> {
-        let most = self.reader.inner.options.commit_bytes;
-        let rows = prepare::rows(&*self.reader.state()?, source, kind, most)?;
-        Ok((!rows.rows.is_empty()).then(|| Prepared {
-            tables: vec![rows],
-            footprint: None,
-            _watch: None,
-        }))
     }
 }
 

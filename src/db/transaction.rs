@@ -8,12 +8,17 @@ use super::{
     conflict::{Footprint, Reads},
     group::{Prepared, TableWrite, with_stamp},
     no_such_table,
-    prepare::{self, Source},
+    prepare::{self, Given, Place, Source, check_size},
     reader::{Reader, View},
     scan::ScanBuilder,
 };
 use crate::{
-    data::{key::KeyRange, rows::Rows, schema::TableSchema},
+    data::{
+        key::{KeyRange, Keys},
+        rows::Rows,
+        schema::TableSchema,
+    },
+    env::Reservation,
     error::{Error, ErrorKind, Result},
     log::edit::TableId,
     memtable::merge_all,
@@ -88,6 +93,19 @@ struct Work {
     reads: BTreeMap<TableId, Reads>,
     /// Until it has ended.
     watch: Option<Watch>,
+    /// What its rows take of the memory for writes.
+    memory: Option<Reservation>,
+}
+
+impl Work {
+    /// Takes over the memory of a write, as much as that keeps.
+    fn keep(&mut self, part: &TableWrite, mut memory: Reservation) {
+        memory.set(part.memory_bytes());
+        match &mut self.memory {
+            Some(before) => before.merge(memory),
+            None => self.memory = Some(memory),
+        }
+    }
 }
 
 /// While it is there, what others commit is kept for the check.
@@ -112,6 +130,7 @@ impl Db {
             bytes: 0,
             reads: BTreeMap::new(),
             watch: Some(Watch(inner.clone())),
+            memory: None,
         };
         Ok(Transaction {
             open: Arc::new(Open {
@@ -221,7 +240,9 @@ impl Transaction {
 
     /// Ends it without effect. Ending it twice is no error.
     pub fn rollback(self) {
-        self.open.work().watch = None;
+        let mut work = self.open.work();
+        (work.watch, work.memory) = (None, None);
+        work.writes.clear();
     }
 }
 
@@ -252,29 +273,32 @@ impl TransactionTable {
 
     /// Inserts or replaces the rows of an Arrow IPC stream or file; how many.
     pub fn ingest_ipc(&self, ipc: Bytes) -> Result<u64> {
-        self.write(Source::Ipc(ipc), Kind::Upsert)
+        self.write(Box::new(Source::Ipc(ipc)), Kind::Upsert)
     }
 
     /// Inserts or replaces rows; how many.
     pub fn ingest(&self, batches: &[RecordBatch]) -> Result<u64> {
-        self.write(Source::Batches(batches), Kind::Upsert)
+        self.write(Box::new(Source::Batches(batches.to_vec())), Kind::Upsert)
     }
 
     /// Deletes the rows whose keys are in an Arrow IPC stream or file with the key columns.
     pub fn delete_ipc(&self, ipc: Bytes) -> Result<u64> {
-        self.write(Source::Ipc(ipc), Kind::Delete)
+        self.write(Box::new(Source::Ipc(ipc)), Kind::Delete)
     }
 
     /// Deletes the rows with these keys (batches with the key columns).
     pub fn delete(&self, keys: &[RecordBatch]) -> Result<u64> {
-        self.write(Source::Batches(keys), Kind::Delete)
+        self.write(Box::new(Source::Batches(keys.to_vec())), Kind::Delete)
     }
 
-    fn write(&self, source: Source<'_>, kind: Kind) -> Result<u64> {
-        let table = self.reader.state()?;
+    /// Writes rows, wherever they are as yet.
+    pub(crate) fn write(&self, given: Box<dyn Given>, kind: Kind) -> Result<u64> {
         let most = self.open.inner.options.commit_bytes;
-        let rows = prepare::rows(&table, source, kind, most)?;
-        self.open.write(rows, most)
+        let place = Place::of(&*self.reader.state()?);
+        check_size(given.bytes(), most)?;
+        let memory = self.open.inner.memory_of_transaction(given.bytes())?;
+        let rows = prepare::rows(&place, given.read()?, kind, most)?;
+        self.open.write(rows, most, memory)
     }
 }
 
@@ -307,7 +331,7 @@ impl Open {
         }
     }
 
-    fn write(&self, part: TableWrite, most: usize) -> Result<u64> {
+    fn write(&self, part: TableWrite, most: usize, memory: Reservation) -> Result<u64> {
         let mut work = self.work();
         check_running(&work)?;
         let bytes: usize = work.bytes + part.bytes();
@@ -322,6 +346,7 @@ impl Open {
             let rows = with_stamp(part.rows.clone(), stamp);
             work.view = Arc::new(work.view.with_own(part.table, rows, stamp));
             work.bytes = bytes;
+            work.keep(&part, memory);
             work.writes.entry(part.table).or_default().push(part);
         }
         Ok(count)
@@ -333,19 +358,26 @@ impl Open {
         let mut work = self.work();
         check_running(&work)?;
         let watch = work.watch.take();
+        let mut memory = work.memory.take();
         let view = work.view.clone();
         let mut tables = Vec::new();
         for parts in std::mem::take(&mut work.writes).into_values() {
             tables.extend(one_of(parts, &view)?);
         }
+        if let Some(memory) = &mut memory {
+            memory.set(tables.iter().map(TableWrite::memory_bytes).sum());
+        }
         if tables.is_empty() {
             return Ok((view, None));
         }
+        let mut writes: BTreeMap<TableId, Vec<Keys>> = BTreeMap::new();
+        for part in &tables {
+            let keys = part.rows.keys.clone();
+            writes.entry(part.table).or_default().push(keys);
+        }
         let footprint = Footprint {
             since: self.since,
-            writes: (tables.iter())
-                .map(|part| (part.table, part.rows.keys.clone()))
-                .collect(),
+            writes,
             reads: std::mem::take(&mut work.reads),
             files: Default::default(),
         };
@@ -353,6 +385,7 @@ impl Open {
             tables,
             footprint: Some(footprint),
             _watch: watch,
+            memory,
         };
         Ok((view, Some(prepared)))
     }
@@ -365,28 +398,33 @@ fn check_running(work: &Work) -> Result<()> {
     }
 }
 
-/// All writes to one table as one: of equal keys the last.
-fn one_of(mut parts: Vec<TableWrite>, view: &State) -> Result<Option<TableWrite>> {
+/// All writes to one table as one, its deletes apart: of equal keys the last, so that no key is in both.
+fn one_of(mut parts: Vec<TableWrite>, view: &State) -> Result<Vec<TableWrite>> {
     if parts.len() < 2 {
-        return Ok(parts.pop());
+        return Ok(parts);
     }
     let (Some(first), Some(schema)) = (parts.first(), schema_of(&parts, view)) else {
-        return Ok(None);
+        return Ok(Vec::new());
     };
     let (table, schema_version) = (first.table, first.schema_version);
+    // The rows are all there is to be: their streams are made anew.
+    parts.iter_mut().for_each(|part| part.bodies.clear());
     let stamped = |(order, part): (usize, TableWrite)| with_stamp(part.rows, order as i64);
     let runs: Vec<Rows> = parts.into_iter().enumerate().map(stamped).collect();
-    let Some(rows) = merge_all(runs, Keep::Newest)? else {
-        return Ok(None);
+    let one = |rows: Rows| {
+        let rows = with_stamp(rows, 0);
+        let bodies = prepare::bodies(&schema, &rows)?;
+        Ok(TableWrite {
+            table,
+            schema_version,
+            rows,
+            bodies,
+        })
     };
-    let rows = with_stamp(rows, 0);
-    let bodies = prepare::bodies(&schema, &rows)?;
-    Ok(Some(TableWrite {
-        table,
-        schema_version,
-        rows,
-        bodies,
-    }))
+    merge_all(runs, Keep::Newest)?
+        .into_iter()
+        .map(one)
+        .collect()
 }
 
 fn schema_of(parts: &[TableWrite], view: &State) -> Option<Arc<TableSchema>> {

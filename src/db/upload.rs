@@ -236,13 +236,18 @@ impl Inner {
         })
     }
 
+    /// Why the store did not answer, if it was asked lately: a commit at a bound is refused without asking
+    /// it again.
+    pub(super) fn unreachable_lately(&self) -> Option<String> {
+        let now = self.runtime.monotonic();
+        let lately = self.counts.unreachable();
+        let lately = lately.filter(|(at, _)| now.saturating_sub(*at) < ASK_AGAIN);
+        lately.map(|(_, why)| why)
+    }
+
     async fn shrink_backlog(self: &Arc<Self>) -> Result<()> {
-        let lately = self
-            .counts
-            .unreachable()
-            .filter(|(at, _)| self.runtime.monotonic().saturating_sub(*at) < ASK_AGAIN);
-        let why = match lately {
-            Some((_, why)) => why,
+        let why = match self.unreachable_lately() {
+            Some(why) => why,
             None => {
                 let one = UploadOptions {
                     max_bytes: Some(0),

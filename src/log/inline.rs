@@ -36,22 +36,26 @@ pub fn inline_rows(version: &Version, seq: u64) -> Result<Vec<(TableId, Rows)>> 
     rows_of(version, version.inline.iter().filter(|r| r.seq == seq))
 }
 
-/// Inline rows of one record, sorted: one row per key and table (PROTOCOL T4). Without those of tables that
-/// are not there any more.
+/// Inline rows of one record, sorted: one row per key and table (PROTOCOL T4), deletes
+/// apart. Without those of tables that are not there any more.
 pub fn rows_of<'a>(
     version: &Version,
     of_record: impl IntoIterator<Item = &'a InlineRows>,
 ) -> Result<Vec<(TableId, Rows)>> {
-    let mut out: Vec<(TableId, Rows)> = Vec::new();
+    let mut tables: Vec<(TableId, Vec<Rows>)> = Vec::new();
     for rows in of_record {
         let Some(entry) = version.tables.get(&rows.table) else {
             continue;
         };
         let sorted = decode(entry, rows)?;
-        match out.iter_mut().find(|(table, _)| *table == rows.table) {
-            None => out.push((rows.table, sorted)),
-            Some((_, earlier)) => *earlier = later_wins(earlier, sorted)?,
+        match tables.iter_mut().find(|(table, _)| *table == rows.table) {
+            None => tables.push((rows.table, vec![sorted])),
+            Some((_, earlier)) => earlier.push(sorted),
         }
+    }
+    let mut out = Vec::with_capacity(tables.len());
+    for (table, parts) in tables {
+        out.extend(later_wins(parts)?.into_iter().map(|rows| (table, rows)));
     }
     Ok(out)
 }
@@ -75,20 +79,17 @@ pub fn by_version(
     let mut then = entry.clone();
     for of_record in version.inline.chunk_by(|a, b| a.seq == b.seq) {
         let own = (of_record.iter()).filter(|r| r.table == table && r.seq <= to);
-        let mut sorted: Option<Rows> = None;
+        let mut sorted: Vec<Rows> = Vec::new();
         for rows in own {
             let at = entry.version_at(rows.ts);
             if then.schema_version != at {
                 then = entry.at_version(at)?;
             }
-            let next = decode(&then, rows)?;
-            sorted = Some(match &sorted {
-                None => next,
-                Some(earlier) => later_wins(earlier, next)?,
-            });
+            sorted.push(decode(&then, rows)?);
         }
-        if let Some(rows) = sorted {
-            found.entry(then.schema_version).or_default().push(rows);
+        let rows = later_wins(sorted)?;
+        if !rows.is_empty() {
+            found.entry(then.schema_version).or_default().extend(rows);
         }
     }
     Ok(found)
@@ -99,7 +100,7 @@ fn decode(entry: &TableEntry, rows: &InlineRows) -> Result<Rows> {
     let place = |e: Error| Error::corrupt(format!("{}: {e}", record_key(rows.seq)));
     let schema = entry.schema_at(rows.schema_version).map_err(place)?;
     let batches = decode_rows(&schema, rows.kind, &rows.ipc).map_err(place)?;
-    let sorted = sorted_rows(&schema, rows.kind, &batches, rows.ts)?;
+    let sorted = sorted_rows(&schema, rows.kind, batches, rows.ts)?;
     match rows.schema_version == entry.schema_version {
         true => Ok(sorted),
         false => SchemaMap::new(&schema, &entry.schema)?.rows(&sorted),
@@ -119,18 +120,24 @@ pub fn decode_rows(schema: &TableSchema, kind: Kind, ipc: &Bytes) -> Result<Vec<
     intake::read_ipc(ipc, schema, mode, &limits)
 }
 
-/// Two sets of rows of one record: of equal keys the later wins, and all carry the record's stamp.
-fn later_wins(earlier: &Rows, later: Rows) -> Result<Rows> {
-    let stamp = later.stamps.get(0);
-    let newer = Rows {
-        stamps: Stamps::All(stamp + 1),
-        ..later
-    };
-    let Some(rows) = merge_all([earlier.clone(), newer], Keep::Newest)? else {
-        return Ok(earlier.clone());
-    };
-    Ok(Rows {
+/// The rows of one record to one table: of equal keys the later wins, and all carry the record's stamp.
+fn later_wins(parts: Vec<Rows>) -> Result<Vec<Rows>> {
+    if parts.len() < 2 {
+        return Ok(parts);
+    }
+    let stamp = parts.first().map_or(0, |rows| rows.stamps.get(0));
+    let ordered = parts.into_iter().enumerate();
+    let ordered = ordered.map(|(order, rows)| stamped(rows, order as i64));
+    let newest = merge_all(ordered, Keep::Newest)?;
+    Ok(newest
+        .into_iter()
+        .map(|rows| stamped(rows, stamp))
+        .collect())
+}
+
+fn stamped(rows: Rows, stamp: i64) -> Rows {
+    Rows {
         stamps: Stamps::All(stamp),
         ..rows
-    })
+    }
 }

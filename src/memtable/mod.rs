@@ -1,20 +1,24 @@
 //! Rows in memory: an immutable list of sorted runs, one per commit at first, merged by tiers so
 //! that a reader meets few of them. Adding rows makes a new value; readers keep theirs.
+//! Invariants: runs of deletes are merged with each other only, so that they stay bare (a delete costs
+//! its keys); what a merge of runs refused once is not tried again.
 
 use crate::{
     data::{
         bound::Bound,
         key::KeyRange,
-        rows::{Rows, Stamps},
+        rows::{Rows, Stamps, Tombstones},
     },
     error::Result,
     merge::{Keep, Merge, Step, concat_rows},
 };
 use arrow_buffer::BooleanBuffer;
-use std::sync::Arc;
+use std::{cmp::Ordering, ops::Range, sync::Arc};
 
 /// So many runs of one tier become one of the next.
 const FANOUT: usize = 24;
+/// Tier of runs that did not fit into one.
+const APART: u32 = u32::MAX;
 
 #[derive(Clone, Debug)]
 struct Run {
@@ -34,10 +38,12 @@ impl Run {
     }
 }
 
-/// The rows of one table, oldest run first.
+/// The rows of one table, oldest run first, and its deletes.
 #[derive(Clone, Debug)]
 pub struct Memtable {
     runs: Vec<Run>,
+    /// Runs of tombstones alone, oldest first. Timestamps say how they lie to the others.
+    deletes: Vec<Run>,
     keep: Keep,
     bytes: usize,
     rows: usize,
@@ -50,6 +56,7 @@ impl Memtable {
     pub fn new(keep: Keep) -> Self {
         Self {
             runs: Vec::new(),
+            deletes: Vec::new(),
             keep,
             bytes: 0,
             rows: 0,
@@ -63,36 +70,45 @@ impl Memtable {
         let mut next = self.clone();
         next.batches += 1;
         if !rows.is_empty() {
+            let deletes = is_delete(&rows);
             next.push(Run::new(rows, 0));
-            next.compact_tiers();
+            next.compact_tiers(deletes);
         }
         next
+    }
+
+    fn list(&mut self, deletes: bool) -> &mut Vec<Run> {
+        match deletes {
+            true => &mut self.deletes,
+            false => &mut self.runs,
+        }
     }
 
     fn push(&mut self, run: Run) {
         self.bytes += run.bytes;
         self.rows += run.rows.len();
-        self.runs.push(run);
+        self.list(is_delete(&run.rows)).push(run);
     }
 
-    fn compact_tiers(&mut self) {
-        while let Some(last) = self.runs.last() {
-            let tier = last.tier;
-            let same = self
-                .runs
-                .iter()
-                .rev()
-                .take_while(|r| r.tier == tier)
-                .count();
+    fn compact_tiers(&mut self, deletes: bool) {
+        let keep = self.keep;
+        loop {
+            let list = self.list(deletes);
+            let Some(tier) = list.last().map(|r| r.tier).filter(|t| *t != APART) else {
+                return;
+            };
+            let same = list.iter().rev().take_while(|r| r.tier == tier).count();
             if same < FANOUT {
                 return;
             }
-            let from = self.runs.len() - same;
-            let runs = self.runs[from..].iter().map(|r| r.rows.as_ref().clone());
-            let Ok(Some(merged)) = merge_all(runs, self.keep) else {
+            let from = list.len() - same;
+            let runs = list[from..].iter().map(|r| r.rows.as_ref().clone());
+            let Ok(Some(merged)) = merge_runs(runs.collect(), keep) else {
+                list[from..].iter_mut().for_each(|run| run.tier = APART);
                 return;
             };
-            for run in self.runs.drain(from..) {
+            let old: Vec<Run> = list.drain(from..).collect();
+            for run in old {
                 self.bytes -= run.bytes;
                 self.rows -= run.rows.len();
             }
@@ -100,15 +116,19 @@ impl Memtable {
         }
     }
 
-    /// The runs, oldest first.
+    /// The runs, oldest first, then those of deletes.
     pub fn runs(&self) -> impl DoubleEndedIterator<Item = &Arc<Rows>> + '_ {
-        self.runs.iter().map(|r| &r.rows)
+        self.all().map(|r| &r.rows)
+    }
+
+    fn all(&self) -> impl DoubleEndedIterator<Item = &Run> + '_ {
+        self.runs.iter().chain(&self.deletes)
     }
 
     /// The same rows under other timestamps, in the same order.
     pub fn restamped(&self, stamp: &dyn Fn(i64) -> i64) -> Self {
         let mut next = self.clone();
-        for run in &mut next.runs {
+        for run in next.runs.iter_mut().chain(&mut next.deletes) {
             let stamps = run.rows.stamps.map(stamp);
             run.rows = Arc::new(Rows {
                 stamps,
@@ -122,7 +142,7 @@ impl Memtable {
     pub fn with_each(&self, change: &dyn Fn(&Rows) -> Rows) -> Self {
         let mut next = Self::new(self.keep);
         next.batches = self.batches;
-        for run in &self.runs {
+        for run in self.all() {
             next.push(Run::new(change(&run.rows), run.tier));
         }
         next
@@ -133,7 +153,7 @@ impl Memtable {
     pub fn keeping(&self, kept: &dyn Fn(i64) -> bool) -> Self {
         let mut next = Self::new(self.keep);
         next.batches = self.batches;
-        for run in &self.runs {
+        for run in self.all() {
             match rows_kept(&run.rows, kept) {
                 None => next.push(run.clone()),
                 Some(parts) => {
@@ -143,7 +163,7 @@ impl Memtable {
                 }
             }
         }
-        if next.runs.is_empty() {
+        if next.is_empty() {
             next.batches = 0;
         }
         next
@@ -215,9 +235,71 @@ fn rows_kept(rows: &Rows, kept: &dyn Fn(i64) -> bool) -> Option<Vec<Rows>> {
     })
 }
 
+fn is_delete(rows: &Rows) -> bool {
+    matches!(rows.tombstones, Tombstones::All)
+}
+
+/// Merges sorted runs into at most two: rows, and deletes. Of the newest alone ([`Keep::Newest`]) no key
+/// is in both. They stay apart because a row of deletes beside others would carry all columns.
+pub fn merge_all(runs: impl IntoIterator<Item = Rows>, keep: Keep) -> Result<Vec<Rows>> {
+    let (deletes, rows) = runs.into_iter().partition(is_delete);
+    let (rows, deletes) = (merge_runs(rows, keep)?, merge_runs(deletes, keep)?);
+    let (Some(live), Some(gone)) = (&rows, &deletes) else {
+        return Ok(rows.into_iter().chain(deletes).collect());
+    };
+    if keep != Keep::Newest {
+        return Ok(rows.into_iter().chain(deletes).collect());
+    }
+    let (live_left, gone_left) = newest_of(live, gone);
+    let parts = [(live, live_left), (gone, gone_left)].into_iter();
+    let mut newest = Vec::new();
+    for (rows, left) in parts.filter(|(_, left)| !left.is_empty()) {
+        let slices: Vec<Rows> = left.iter().map(|r| rows.slice(r.start, r.len())).collect();
+        newest.push(concat_rows(&slices)?.compacted());
+    }
+    Ok(newest)
+}
+
+/// The stretches of two sets of rows, one row a key, that are newer than the other's row of their key.
+fn newest_of(a: &Rows, b: &Rows) -> (Vec<Range<usize>>, Vec<Range<usize>>) {
+    let (mut left_a, mut left_b) = (Vec::new(), Vec::new());
+    let (mut i, mut j) = (0, 0);
+    while i < a.len() && j < b.len() {
+        match a.keys.get(i).cmp(b.keys.get(j)) {
+            Ordering::Less => {
+                let to = a.keys.lower_bound(i, b.keys.get(j));
+                add(&mut left_a, i..to);
+                i = to;
+            }
+            Ordering::Greater => {
+                let to = b.keys.lower_bound(j, a.keys.get(i));
+                add(&mut left_b, j..to);
+                j = to;
+            }
+            Ordering::Equal => {
+                match a.stamps.get(i) > b.stamps.get(j) {
+                    true => add(&mut left_a, i..i + 1),
+                    false => add(&mut left_b, j..j + 1),
+                }
+                (i, j) = (i + 1, j + 1);
+            }
+        }
+    }
+    add(&mut left_a, i..a.len());
+    add(&mut left_b, j..b.len());
+    (left_a, left_b)
+}
+
+fn add(stretches: &mut Vec<Range<usize>>, more: Range<usize>) {
+    match stretches.last_mut().filter(|last| last.end == more.start) {
+        Some(last) => last.end = more.end,
+        None if more.is_empty() => {}
+        None => stretches.push(more),
+    }
+}
+
 /// Merges sorted runs into one; `None` if nothing is left.
-pub fn merge_all(runs: impl IntoIterator<Item = Rows>, keep: Keep) -> Result<Option<Rows>> {
-    let runs: Vec<Rows> = runs.into_iter().collect();
+fn merge_runs(runs: Vec<Rows>, keep: Keep) -> Result<Option<Rows>> {
     let mut merge = Merge::new(runs.len(), keep, false, true);
     for (source, rows) in runs.into_iter().enumerate() {
         merge.feed(source, Some(rows));

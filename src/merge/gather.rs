@@ -11,11 +11,13 @@ use crate::{
     },
     error::{Error, Result},
 };
-use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, RecordBatchOptions};
+use arrow_array::{
+    Array, ArrayRef, Int64Array, NullArray, RecordBatch, RecordBatchOptions, new_null_array,
+};
 use arrow_buffer::{BooleanBuffer, BooleanBufferBuilder, Buffer, OffsetBuffer, ScalarBuffer};
-use arrow_schema::{ArrowError, SchemaRef};
+use arrow_schema::{ArrowError, DataType, Field, SchemaRef};
 use arrow_select::{concat::concat, interleave::interleave};
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 /// Rows `start..start + len` of a piece; given out backwards in a reverse merge.
 #[derive(Clone, Copy)]
@@ -293,8 +295,8 @@ impl<'a> Picked<'a> {
                 Some(number) => number,
                 None => {
                     let found = gather.pieces[stretch.piece].as_ref();
-                    let found =
-                        found.ok_or_else(|| Error::internal("the merge let go of rows it needs"))?;
+                    let found = found
+                        .ok_or_else(|| Error::internal("the merge let go of rows it needs"))?;
                     picked.pieces.push(&found.rows);
                     *numbers[stretch.piece].insert(picked.pieces.len() - 1)
                 }
@@ -305,7 +307,9 @@ impl<'a> Picked<'a> {
     }
 
     fn build(&self, keys: bool) -> Result<Rows> {
-        let Some(first) = self.pieces.first() else {
+        // Bare tombstones do not say what the columns are that they lack.
+        let full = self.pieces.iter().find(|rows| !rows.is_bare());
+        let Some(first) = full.or(self.pieces.first()) else {
             return Err(Error::internal("the merge gathered rows without a source"));
         };
         let schema = first.batch.schema();
@@ -343,25 +347,41 @@ impl<'a> Picked<'a> {
             true => Vec::new(),
             false => self.rows().collect(),
         };
-        for column in 0..schema.fields().len() {
-            columns.push(if by_slices {
+        for (column, field) in schema.fields().iter().enumerate() {
+            let of = |piece: usize| self.pieces[piece].batch.column(column);
+            columns.push(if *field.data_type() == DataType::Null {
+                Arc::new(NullArray::new(self.len))
+            } else if by_slices {
                 let slices: Vec<ArrayRef> = (self.stretches.iter())
-                    .map(|s| {
-                        self.pieces[s.piece]
-                            .batch
-                            .column(column)
-                            .slice(s.start, s.len)
+                    .map(|s| match lacks(of(s.piece), field) {
+                        true => new_null_array(field.data_type(), s.len),
+                        false => of(s.piece).slice(s.start, s.len),
                     })
                     .collect();
                 let slices: Vec<&dyn Array> = slices.iter().map(|a| a.as_ref()).collect();
                 concat(&slices)?
             } else {
-                let arrays: Vec<&dyn Array> = self
-                    .pieces
-                    .iter()
-                    .map(|p| p.batch.column(column).as_ref())
+                // One null stands for all that bare rows lack.
+                let null = new_null_array(field.data_type(), 1);
+                let bare: Vec<bool> = (0..self.pieces.len())
+                    .map(|p| lacks(of(p), field))
                     .collect();
-                interleave(&arrays, &indices)?
+                let arrays: Vec<&dyn Array> = (bare.iter().enumerate())
+                    .map(|(piece, bare)| {
+                        if *bare {
+                            null.as_ref()
+                        } else {
+                            of(piece).as_ref()
+                        }
+                    })
+                    .collect();
+                match bare.contains(&true) {
+                    false => interleave(&arrays, &indices)?,
+                    true => {
+                        let at = |&(piece, row)| (piece, if bare[piece] { 0 } else { row });
+                        interleave(&arrays, &indices.iter().map(at).collect::<Vec<_>>())?
+                    }
+                }
             });
         }
         RecordBatch::try_new_with_options(schema.clone(), columns, &options)
@@ -430,6 +450,11 @@ impl<'a> Picked<'a> {
         }
         Tombstones::from_bits(bits.finish())
     }
+}
+
+/// Whether a column is one that bare tombstones do not carry.
+fn lacks(column: &ArrayRef, field: &Field) -> bool {
+    *column.data_type() == DataType::Null && *field.data_type() != DataType::Null
 }
 
 /// Several batches of one source as one, in the order given.

@@ -52,7 +52,10 @@ impl Late {
                 let sources = found.batch.column(0).as_primitive_opt::<UInt32Type>();
                 let source = sources.map_or(u32::MAX, |s| s.value(*at)) as usize;
                 let row = match source.checked_sub(self.keys.files()) {
-                    Some(memory) => self.rows.get(memory).and_then(|rows| in_memory(rows, key, ts)),
+                    Some(memory) => self
+                        .rows
+                        .get(memory)
+                        .and_then(|rows| in_memory(rows, key, ts)),
                     None => (self.keys)
                         .row(source, key, &self.columns, self.span)
                         .await?

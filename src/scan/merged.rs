@@ -76,7 +76,14 @@ impl Merged {
             merge.announce(source, file.first_key().to_vec());
         }
         for (source, rows) in (files.len()..).zip(rows) {
-            merge.feed(source, Some(if told_apart { marked(&rows, source) } else { rows }));
+            merge.feed(
+                source,
+                Some(if told_apart {
+                    marked(&rows, source)
+                } else {
+                    rows
+                }),
+            );
             merge.feed(source, None);
         }
         let source = |file| Source {
@@ -179,7 +186,11 @@ impl Merged {
         let Some(Source { file, .. }) = self.sources.get(needed) else {
             return wanted;
         };
-        let open = self.sources.iter().filter(|s| s.state == State::Open).count();
+        let open = self
+            .sources
+            .iter()
+            .filter(|s| s.state == State::Open)
+            .count();
         let mut room = self.ahead.saturating_sub(open.max(wanted.len()));
         let reach = file.last_key();
         for (i, source) in self.sources.iter().enumerate() {

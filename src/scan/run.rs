@@ -61,7 +61,10 @@ struct Idle(Mutex<Option<Running>>);
 
 impl Idle {
     fn swap(&self, running: Option<Running>) -> Option<Running> {
-        std::mem::replace(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner), running)
+        std::mem::replace(
+            &mut self.0.lock().unwrap_or_else(PoisonError::into_inner),
+            running,
+        )
     }
 }
 
@@ -296,7 +299,10 @@ impl ScanRun {
                     Some(_) => usize::MAX,
                     None => usize::try_from(self.left).unwrap_or(usize::MAX),
                 };
-                match merged.next(Bound::new(bound.rows.min(wanted), bound.bytes)).await? {
+                match merged
+                    .next(Bound::new(bound.rows.min(wanted), bound.bytes))
+                    .await?
+                {
                     Merging::Rows(rows) => (Some(rows.batch), Some(merged.last_key().to_vec())),
                     Merging::Done => (None, None),
                     Merging::TooMuch(bytes) => return Ok(Read::TooMuch(bytes)),
@@ -396,7 +402,8 @@ impl ScanRun {
             Some(_) => self.left.max(FILTERED_ROWS),
         });
         // Others will have their turn after a batch.
-        let of_a_batch = running.bound.bytes as u64 / (file.meta.bytes / file.meta.rows.max(1)).max(1);
+        let of_a_batch =
+            running.bound.bytes as u64 / (file.meta.bytes / file.meta.rows.max(1)).max(1);
         let first_rows = limit.or((!running.allowed.alone()).then_some(of_a_batch));
         let mut bound = running.bound;
         if let (Some(rows), None) = (limit, &self.request.filter) {
@@ -416,7 +423,13 @@ impl ScanRun {
     }
 
     fn source(&self, file: LiveFile, request: FileRequest, stays: bool) -> FileSource {
-        FileSource::new(self.table.clone(), self.readers.clone(), file, request, stays)
+        FileSource::new(
+            self.table.clone(),
+            self.readers.clone(),
+            file,
+            request,
+            stays,
+        )
     }
 
     /// A merge of files and parts of memtables. `alone`: of one file, to turn it around.
@@ -439,7 +452,9 @@ impl ScanRun {
         };
         let late = self.late || self.too_large(&files, together, running);
         let footer = files.iter().map(|f| f.meta.footer_bytes).max().unwrap_or(0);
-        let footer = usize::try_from(footer).unwrap_or(usize::MAX).saturating_mul(4);
+        let footer = usize::try_from(footer)
+            .unwrap_or(usize::MAX)
+            .saturating_mul(4);
         let sources = running.allowed.sources();
         let stays = sources / most >= LEAST_OPEN.saturating_add(footer);
         let each = match stays {
@@ -461,7 +476,10 @@ impl ScanRun {
             (request.bound, request.read_bytes) = match stays {
                 true => (request.bound.within(each / 4), (each / 5) as u64),
                 // One at a time has the room of an eighth, and leaves the rows that wait.
-                false => (request.bound.within(each / 2), (running.allowed.bytes() / 24) as u64),
+                false => (
+                    request.bound.within(each / 2),
+                    (running.allowed.bytes() / 24) as u64,
+                ),
             };
             self.source(file, request, stays)
         };

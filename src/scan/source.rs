@@ -76,7 +76,12 @@ impl FileSource {
     ) -> Result<Option<Rows>> {
         let entry = &self.table.entry;
         let reader = (self.readers)
-            .open(self.table.id, &entry.schema, entry.schema_version, &self.file)
+            .open(
+                self.table.id,
+                &entry.schema,
+                entry.schema_version,
+                &self.file,
+            )
             .await?;
         reader.get_within(key, columns, span).await
     }
@@ -88,14 +93,23 @@ impl FileSource {
             None => {
                 let entry = &self.table.entry;
                 let reader = (self.readers)
-                    .open(self.table.id, &entry.schema, entry.schema_version, &self.file)
+                    .open(
+                        self.table.id,
+                        &entry.schema,
+                        entry.schema_version,
+                        &self.file,
+                    )
                     .await?;
                 self.scan.insert(reader.scan(self.request.clone()))
             }
         };
         let rows = scan.next().await?;
         let last = rows.as_ref().and_then(|rows| {
-            let row = if self.request.reverse { 0 } else { rows.len().checked_sub(1)? };
+            let row = if self.request.reverse {
+                0
+            } else {
+                rows.len().checked_sub(1)?
+            };
             Some(rows.keys.get(row))
         });
         if let (Some(key), false) = (last, self.stays) {

@@ -47,7 +47,10 @@ pub(super) fn coalesce(mut ranges: Vec<Range<u64>>, limits: &Limits) -> Vec<Rang
     let mut all: u64 = 0;
     for mut span in spans {
         while span.start < span.end {
-            let size = all.max(limits.first_bytes).clamp(1, most).min(span.end - span.start);
+            let size = all
+                .max(limits.first_bytes)
+                .clamp(1, most)
+                .min(span.end - span.start);
             let cut = match limits.reverse {
                 false => span.start..span.start + size,
                 true => span.end - size..span.end,

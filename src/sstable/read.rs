@@ -29,10 +29,7 @@ use parquet::{
 };
 use std::{
     ops::Range,
-    sync::{
-        Arc, OnceLock,
-        atomic::AtomicBool,
-    },
+    sync::{Arc, OnceLock, atomic::AtomicBool},
 };
 
 mod cut;

@@ -5,14 +5,15 @@ use super::{index::GroupStats, meta::ColumnStats};
 use crate::{
     data::{
         key,
-        rows::Tombstones,
+        rows::{Rows, Tombstones},
         schema::{TableSchema, is_key_type},
     },
     error::Result,
 };
-use arrow_array::{Array, RecordBatch, cast::AsArray, types::*};
+use arrow_array::{Array, cast::AsArray, types::*};
 use arrow_buffer::{BooleanBuffer, NullBuffer};
 use arrow_schema::{DataType, TimeUnit};
+use std::ops::Range;
 
 const MAX_COLUMNS: usize = 32;
 /// Longest bound in the log, and longest in the index of a file.
@@ -46,15 +47,18 @@ impl StatsBuilder {
     }
 
     /// Adds rows of the row group being written.
-    pub(super) fn add(&mut self, batch: &RecordBatch, tombstones: &Tombstones) -> Result<()> {
-        let live = match tombstones {
+    pub(super) fn add(&mut self, rows: &Rows, part: Range<usize>) -> Result<()> {
+        let length = part.len();
+        let tombstones = rows.tombstones.slice(part.start, length);
+        let live = match &tombstones {
             Tombstones::None => None,
             Tombstones::All => return Ok(()),
             Tombstones::Some(bits) => Some(!bits),
         };
-        self.group.live += (batch.num_rows() - tombstones.count(batch.num_rows())) as u64;
+        self.group.live += (length - tombstones.count(length)) as u64;
         for (index, stats) in self.columns.iter().zip(&mut self.group.columns) {
-            let column = batch.column(*index).as_ref();
+            let column = rows.batch.column(*index).slice(part.start, length);
+            let column = column.as_ref();
             let found = extremes(column, live.as_ref());
             let encode = |row: Option<usize>| match row {
                 Some(row) => key::encode_value(column, row),
@@ -158,7 +162,7 @@ struct Extremes {
 fn extremes(column: &dyn Array, live: Option<&BooleanBuffer>) -> Extremes {
     use DataType::*;
     let nulls = column.nulls().filter(|n| n.null_count() > 0);
-    let rows = Rows {
+    let rows = Live {
         len: column.len(),
         nulls,
         live,
@@ -233,13 +237,13 @@ fn extremes(column: &dyn Array, live: Option<&BooleanBuffer>) -> Extremes {
     }
 }
 
-struct Rows<'a> {
+struct Live<'a> {
     len: usize,
     nulls: Option<&'a NullBuffer>,
     live: Option<&'a BooleanBuffer>,
 }
 
-impl Rows<'_> {
+impl Live<'_> {
     /// `value` gives `None` for NaN.
     fn extremes<T: PartialOrd + Copy>(&self, value: impl Fn(usize) -> Option<T>) -> Extremes {
         let mut found = Extremes::default();

@@ -11,14 +11,17 @@ use super::{
 };
 use crate::{
     data::{
+        convert::null_bytes,
+        held::plain_bytes,
         rows::{Rows, Stamps},
-        schema::TableSchema,
+        schema::{OP_COLUMN, TS_COLUMN, TableSchema},
     },
     env::{ObjectWriter, Storage},
     error::{Error, Result},
     options::Options,
 };
-use arrow_array::{ArrayRef, Int64Array, RecordBatch};
+use arrow_array::{Array, ArrayRef, Int64Array, RecordBatch, new_null_array};
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use bytes::Bytes;
 use std::{cmp::Ordering, ops::Range, sync::Arc};
 
@@ -26,15 +29,18 @@ mod encoder;
 mod properties;
 
 use encoder::Encoder;
+use properties::Properties;
 
 /// A bloom filter of at most this many bytes is read with the footer.
 pub(super) const INLINE_BLOOM_BYTES: u64 = 64 * 1024;
 /// Footer metadata: where our index and the bloom filter lie.
 pub(super) const PLACES_KEY: &str = "lakeshore";
-/// Rows between two separators of the index, at most.
+/// Between two separators of the index lie at most so many rows, and about so many bytes.
 const BLOCK_ROWS: usize = 1024;
-/// Most rows that are encoded between two looks at the size of the row group.
+const BLOCK_BYTES: usize = 64 * 1024;
+/// Most rows, and about the most bytes, that are encoded between two looks at the size of the row group.
 const STEP_ROWS: usize = 4096;
+const STEP_BYTES: usize = 256 * 1024;
 /// A row group is closed at about this size, so that a point read is one small request …
 const GROUP_BYTES: usize = 1024 * 1024;
 /// … but a column chunk should not be smaller than this.
@@ -48,6 +54,8 @@ pub struct SstableWriter {
     group_rows: usize,
     page_rows: usize,
     sstable_bytes: usize,
+    /// What the row group being written, and what is known of those before it, may take.
+    memory: usize,
     bloom_fpp: f64,
     /// Begun with the first rows, which decide how columns are encoded.
     encoder: Option<Encoder>,
@@ -89,6 +97,7 @@ impl SstableWriter {
             group_rows: options.row_group_rows.max(1),
             page_rows: options.page_rows.max(1),
             sstable_bytes: options.sstable_bytes,
+            memory: options.writer_bytes(),
             bloom_fpp: options.bloom_fpp,
             encoder: None,
             index: SstableIndex::new(options.page_rows.min(BLOCK_ROWS)),
@@ -119,19 +128,24 @@ impl SstableWriter {
         }
         let checked = self.check(rows)?;
         self.note(rows, checked);
-        let columns = self.columns(rows)?;
+        let columns = Arc::new(self.columns(rows)?);
         if self.encoder.is_none() {
-            let file_schema = file_schema(&self.schema, self.fresh);
+            let columns_of = plain_schema(&self.schema, self.fresh);
             let page_rows = self.page_rows;
-            let properties = properties::properties(&self.schema, &rows.batch, page_rows);
-            self.encoder = Some(Encoder::new(file_schema, properties)?);
+            let block_rows = block_rows(&columns_of, &columns, rows.len());
+            self.index = SstableIndex::new(block_rows.min(page_rows));
+            let properties = Properties::new(&self.schema, &columns, page_rows);
+            let file_schema = file_schema(&self.schema, self.fresh);
+            let open = self.memory / 2;
+            self.encoder = Some(Encoder::new(file_schema, columns_of, properties, open)?);
         }
         let mut from = 0;
         while from < rows.len() {
             from = self.step(rows, &columns, from)?;
             if let Some(encoder) = &self.encoder
                 && (encoder.rows() >= self.group_rows
-                    || encoder.group_bytes() >= self.group_limit())
+                    || encoder.group_bytes() >= self.group_limit()
+                    || encoder.memory_bytes() >= self.memory / 2)
             {
                 self.end_group().await?;
             }
@@ -146,6 +160,13 @@ impl SstableWriter {
         self.encoder
             .as_ref()
             .map_or(0, |e| e.bytes() as usize + e.group_bytes())
+    }
+
+    /// Whether the next rows should go into another sstable: this one is large, or what its footer takes
+    /// in memory is.
+    pub fn is_full(&self) -> bool {
+        let meta = self.encoder.as_ref().map_or(0, Encoder::meta_bytes);
+        self.estimated_bytes() >= self.sstable_bytes || meta >= self.memory / 2
     }
 
     /// Number of rows written so far.
@@ -196,7 +217,10 @@ impl SstableWriter {
     fn group_limit(&self) -> usize {
         let leaves = self.encoder.as_ref().map_or(1, Encoder::leaves);
         let most = (self.sstable_bytes / 4).max(64 * 1024);
-        GROUP_BYTES.max(leaves * CHUNK_BYTES).min(most)
+        GROUP_BYTES
+            .max(leaves * CHUNK_BYTES)
+            .min(most)
+            .min(self.memory / 4)
     }
 
     /// Checks shape and order, and looks for keys with several versions.
@@ -281,12 +305,14 @@ impl SstableWriter {
     }
 
     /// Encodes some rows from row `from`; returns the row after them.
-    fn step(&mut self, rows: &Rows, columns: &[ArrayRef], from: usize) -> Result<usize> {
+    fn step(&mut self, rows: &Rows, columns: &Arc<Vec<ArrayRef>>, from: usize) -> Result<usize> {
         let Some(encoder) = &mut self.encoder else {
             return Err(Error::internal("an sstable has no encoder"));
         };
         let left = self.group_rows.saturating_sub(encoder.rows()).max(1);
-        let to = rows.len().min(from + left.min(STEP_ROWS));
+        let most = rows.len().min(from + left.min(STEP_ROWS));
+        let bytes = STEP_BYTES.min(self.memory / 32);
+        let (to, size) = step_end(encoder.schema(), columns, from..most, bytes);
         for row in blocks_in(encoder.rows(), self.index.block_rows(), from..to) {
             let before = match row.checked_sub(1) {
                 Some(before) => Some(rows.keys.get(before)),
@@ -294,10 +320,8 @@ impl SstableWriter {
             };
             self.index.push_block(before, rows.keys.get(row));
         }
-        let tombstones = rows.tombstones.slice(from, to - from);
-        self.stats
-            .add(&rows.batch.slice(from, to - from), &tombstones)?;
-        encoder.write(columns, from..to)?;
+        self.stats.add(rows, from..to)?;
+        encoder.write(columns, from..to, size)?;
         Ok(to)
     }
 
@@ -321,16 +345,69 @@ fn blocks_in(done: usize, block_rows: usize, rows: Range<usize>) -> impl Iterato
     (rows.start + first..rows.end).step_by(block_rows)
 }
 
-/// Slices columns into a batch of the file's schema.
-fn batch_of(
-    schema: &arrow_schema::SchemaRef,
+/// The columns of the file, as [`file_schema`] has them, without what only the file's own schema needs:
+/// the table's fields are not copied.
+fn plain_schema(schema: &TableSchema, fresh: bool) -> SchemaRef {
+    let own = |name, data_type| Arc::new(Field::new(name, data_type, false));
+    let stamps = (!fresh).then(|| own(TS_COLUMN, DataType::Int64));
+    let fields = schema.storage().fields().iter().cloned();
+    let fields = fields
+        .chain(stamps)
+        .chain([own(OP_COLUMN, DataType::Boolean)]);
+    Arc::new(Schema::new(fields.collect::<Vec<_>>()))
+}
+
+/// Rows of a block, so that one has about [`BLOCK_BYTES`] if all rows are like the first.
+fn block_rows(schema: &SchemaRef, columns: &[ArrayRef], rows: usize) -> usize {
+    let sample = rows.clamp(1, BLOCK_ROWS);
+    let bytes = bytes_of(schema, columns, &(0..sample.min(rows)));
+    (sample.saturating_mul(BLOCK_BYTES) / bytes.max(1)).clamp(1, BLOCK_ROWS)
+}
+
+/// Where the first of `rows` end that have about so many bytes, but at least one row; and their bytes.
+fn step_end(
+    schema: &SchemaRef,
     columns: &[ArrayRef],
-    rows: &Range<usize>,
-) -> Result<RecordBatch> {
-    let slices = columns
-        .iter()
-        .map(|c| c.slice(rows.start, rows.len()))
-        .collect();
-    RecordBatch::try_new(schema.clone(), slices)
+    rows: Range<usize>,
+    most: usize,
+) -> (usize, usize) {
+    let (mut low, mut high) = (rows.start + 1, rows.end);
+    let of = |end: usize| bytes_of(schema, columns, &(rows.start..end));
+    let all = of(high);
+    if all <= most || high <= low {
+        return (high, all);
+    }
+    while low < high {
+        let middle = low + (high - low).div_ceil(2);
+        match of(middle) <= most {
+            true => low = middle,
+            false => high = middle - 1,
+        }
+    }
+    (low, of(low))
+}
+
+/// About how many bytes some rows have before they are encoded.
+fn bytes_of(schema: &SchemaRef, columns: &[ArrayRef], rows: &Range<usize>) -> usize {
+    let of = |(column, field): (&ArrayRef, &FieldRef)| match column.data_type() {
+        DataType::Null => null_bytes(field.data_type(), rows.len()) as usize,
+        _ => plain_bytes(column, rows),
+    };
+    columns.iter().zip(schema.fields()).map(of).sum()
+}
+
+/// A column of the file for some rows: what bare tombstones lack is null.
+fn filled(column: &ArrayRef, to: &DataType, rows: &Range<usize>) -> ArrayRef {
+    match (column.data_type(), to) {
+        (DataType::Null, to) if *to != DataType::Null => new_null_array(to, rows.len()),
+        _ => column.slice(rows.start, rows.len()),
+    }
+}
+
+/// Slices columns into a batch of the file's schema.
+fn batch_of(schema: &SchemaRef, columns: &[ArrayRef], rows: &Range<usize>) -> Result<RecordBatch> {
+    let slices = columns.iter().zip(schema.fields());
+    let slices = slices.map(|(column, field)| filled(column, field.data_type(), rows));
+    RecordBatch::try_new(schema.clone(), slices.collect())
         .map_err(|e| Error::internal(format!("rows do not fit the table's storage schema: {e}")))
 }

@@ -12,5 +12,8 @@
 mod support;
 
 mod allocator;
+mod measure;
+mod options;
 mod reads;
 mod world;
+mod writes;

@@ -129,27 +129,40 @@ fn five_hundred_rows_of_a_megabyte_are_scanned_forward_backward_and_one_by_one()
     let turn = turn();
     run(async {
         let directory = tempfile::tempdir().unwrap();
-        let files = (0..100).map(|f| (f * 5..f * 5 + 5).map(|id| (id, noise(id, 0, 1_000_000))).collect());
+        let files = (0..100).map(|f| {
+            (f * 5..f * 5 + 5)
+                .map(|id| (id, noise(id, 0, 1_000_000)))
+                .collect()
+        });
         write(directory.path(), files).await;
         for memory in MEMORIES {
             let options = small(memory);
             let what = "500 rows of 1 MB";
-            within(&turn, what, directory.path(), options.clone(), async |table, db| {
-                for reverse in [false, true] {
-                    let scan = table.scan().reverse(reverse).stream().unwrap();
-                    let mut rows = drain(scan, &options).await;
-                    if reverse {
-                        rows.reverse();
+            within(
+                &turn,
+                what,
+                directory.path(),
+                options.clone(),
+                async |table, db| {
+                    for reverse in [false, true] {
+                        let scan = table.scan().reverse(reverse).stream().unwrap();
+                        let mut rows = drain(scan, &options).await;
+                        if reverse {
+                            rows.reverse();
+                        }
+                        let wanted: Vec<_> = (0..500).map(|id| (id, 1_000_000)).collect();
+                        assert_eq!(rows, wanted, "reverse {reverse}");
                     }
-                    let wanted: Vec<_> = (0..500).map(|id| (id, 1_000_000)).collect();
-                    assert_eq!(rows, wanted, "reverse {reverse}");
-                }
-                for id in [0, 77, 499] {
-                    let row = table.get(&key(id), None).await.unwrap().unwrap();
-                    assert_eq!(row.column(1).as_binary::<i32>().value(0), noise(id, 0, 1_000_000));
-                }
-                db
-            })
+                    for id in [0, 77, 499] {
+                        let row = table.get(&key(id), None).await.unwrap().unwrap();
+                        assert_eq!(
+                            row.column(1).as_binary::<i32>().value(0),
+                            noise(id, 0, 1_000_000)
+                        );
+                    }
+                    db
+                },
+            )
             .await;
         }
     });
@@ -162,17 +175,25 @@ fn two_thousand_three_hundred_rows_of_a_megabyte_are_scanned() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
         let ids = (0..2300).collect::<Vec<i64>>();
-        let files = ids.chunks(50).map(|ids| ids.iter().map(|id| (*id, plain(*id, 1 << 20))).collect());
+        let files = ids
+            .chunks(50)
+            .map(|ids| ids.iter().map(|id| (*id, plain(*id, 1 << 20))).collect());
         write(directory.path(), files).await;
         for memory in MEMORIES {
             let options = small(memory);
             let what = "2,300 rows of 1 MiB";
-            within(&turn, what, directory.path(), options.clone(), async |table, db| {
-                let rows = drain(table.scan().stream().unwrap(), &options).await;
-                assert_eq!(rows.len(), 2300);
-                assert!(rows.iter().zip(0..).all(|(row, id)| *row == (id, 1 << 20)));
-                db
-            })
+            within(
+                &turn,
+                what,
+                directory.path(),
+                options.clone(),
+                async |table, db| {
+                    let rows = drain(table.scan().stream().unwrap(), &options).await;
+                    assert_eq!(rows.len(), 2300);
+                    assert!(rows.iter().zip(0..).all(|(row, id)| *row == (id, 1 << 20)));
+                    db
+                },
+            )
             .await;
         }
     });
@@ -201,17 +222,23 @@ fn large_values_with_random_keys_over_many_files_are_merged() {
         for memory in MEMORIES {
             let options = small(memory);
             let what = "64 KiB values with random keys in 96 files";
-            within(&turn, what, directory.path(), options.clone(), async |table, db| {
-                for reverse in [false, true] {
-                    let scan = table.scan().reverse(reverse).stream().unwrap();
-                    let mut rows = drain(scan, &options).await;
-                    if reverse {
-                        rows.reverse();
+            within(
+                &turn,
+                what,
+                directory.path(),
+                options.clone(),
+                async |table, db| {
+                    for reverse in [false, true] {
+                        let scan = table.scan().reverse(reverse).stream().unwrap();
+                        let mut rows = drain(scan, &options).await;
+                        if reverse {
+                            rows.reverse();
+                        }
+                        assert_eq!(rows, wanted, "SEED={seed} reverse {reverse}");
                     }
-                    assert_eq!(rows, wanted, "SEED={seed} reverse {reverse}");
-                }
-                db
-            })
+                    db
+                },
+            )
             .await;
         }
     });
@@ -222,21 +249,31 @@ fn thirty_two_scans_at_once_share_what_there_is() {
     let turn = turn();
     run(async {
         let directory = tempfile::tempdir().unwrap();
-        let files = (0..35).map(|f| (f * 3000..(f + 1) * 3000).map(|id| (id, noise(id, 0, 1000))).collect());
+        let files = (0..35).map(|f| {
+            (f * 3000..(f + 1) * 3000)
+                .map(|id| (id, noise(id, 0, 1000)))
+                .collect()
+        });
         write(directory.path(), files).await;
         for memory in MEMORIES {
             let options = small(memory);
             let what = "32 scans of 105 MB";
-            within(&turn, what, directory.path(), options.clone(), async |table, db| {
-                let scans = (0..32).map(|_| {
-                    let (scan, options) = (table.scan().stream().unwrap(), options.clone());
-                    tokio::spawn(async move { drain(scan, &options).await.len() })
-                });
-                for scan in scans.collect::<Vec<_>>() {
-                    assert_eq!(scan.await.unwrap(), 105_000);
-                }
-                db
-            })
+            within(
+                &turn,
+                what,
+                directory.path(),
+                options.clone(),
+                async |table, db| {
+                    let scans = (0..32).map(|_| {
+                        let (scan, options) = (table.scan().stream().unwrap(), options.clone());
+                        tokio::spawn(async move { drain(scan, &options).await.len() })
+                    });
+                    for scan in scans.collect::<Vec<_>>() {
+                        assert_eq!(scan.await.unwrap(), 105_000);
+                    }
+                    db
+                },
+            )
             .await;
         }
     });
@@ -247,33 +284,43 @@ fn scans_that_nobody_asks_do_not_keep_others_from_reading() {
     let turn = turn();
     run(async {
         let directory = tempfile::tempdir().unwrap();
-        let files = (0..8).map(|f| (f * 3000..(f + 1) * 3000).map(|id| (id, noise(id, 0, 1000))).collect());
+        let files = (0..8).map(|f| {
+            (f * 3000..(f + 1) * 3000)
+                .map(|id| (id, noise(id, 0, 1000)))
+                .collect()
+        });
         write(directory.path(), files).await;
         for memory in MEMORIES {
             let options = small(memory);
             let what = "40 scans, all begun and left, then taken up in turn";
-            within(&turn, what, directory.path(), options.clone(), async |table, db| {
-                let mut scans = Vec::new();
-                for i in 0..40 {
-                    let mut scan = table.scan().reverse(i % 2 == 1).stream().unwrap();
-                    let rows = scan.next().await.unwrap().unwrap().num_rows();
-                    scans.push((scan, rows));
-                }
-                let mut left = scans.len();
-                while left > 0 {
-                    for (scan, rows) in &mut scans {
-                        match scan.next().await.unwrap() {
-                            Some(batch) => *rows += batch.num_rows(),
-                            None if *rows == usize::MAX => {}
-                            None => {
-                                assert_eq!(*rows, 24_000);
-                                (*rows, left) = (usize::MAX, left - 1);
+            within(
+                &turn,
+                what,
+                directory.path(),
+                options.clone(),
+                async |table, db| {
+                    let mut scans = Vec::new();
+                    for i in 0..40 {
+                        let mut scan = table.scan().reverse(i % 2 == 1).stream().unwrap();
+                        let rows = scan.next().await.unwrap().unwrap().num_rows();
+                        scans.push((scan, rows));
+                    }
+                    let mut left = scans.len();
+                    while left > 0 {
+                        for (scan, rows) in &mut scans {
+                            match scan.next().await.unwrap() {
+                                Some(batch) => *rows += batch.num_rows(),
+                                None if *rows == usize::MAX => {}
+                                None => {
+                                    assert_eq!(*rows, 24_000);
+                                    (*rows, left) = (usize::MAX, left - 1);
+                                }
                             }
                         }
                     }
-                }
-                db
-            })
+                    db
+                },
+            )
             .await;
         }
     });
@@ -286,7 +333,9 @@ fn eight_hundred_small_files_that_overlap_are_merged() {
         let directory = tempfile::tempdir().unwrap();
         let mut model = BTreeMap::new();
         let files = (0..800).map(|f| {
-            let rows: Vec<_> = (0..60).map(|i| (i * 801 + f, noise(i, f as u64, 1000))).collect();
+            let rows: Vec<_> = (0..60)
+                .map(|i| (i * 801 + f, noise(i, f as u64, 1000)))
+                .collect();
             model.extend(rows.iter().map(|(id, value)| (*id, value.len())));
             rows
         });
@@ -295,11 +344,17 @@ fn eight_hundred_small_files_that_overlap_are_merged() {
         for memory in MEMORIES {
             let options = small(memory);
             let what = "800 small files that overlap";
-            within(&turn, what, directory.path(), options.clone(), async |table, db| {
-                let rows = drain(table.scan().stream().unwrap(), &options).await;
-                assert_eq!(rows, wanted);
-                db
-            })
+            within(
+                &turn,
+                what,
+                directory.path(),
+                options.clone(),
+                async |table, db| {
+                    let rows = drain(table.scan().stream().unwrap(), &options).await;
+                    assert_eq!(rows, wanted);
+                    db
+                },
+            )
             .await;
         }
     });
@@ -311,19 +366,29 @@ fn of_a_chain_of_files_a_limit_opens_only_what_it_reaches() {
     run(async {
         let directory = tempfile::tempdir().unwrap();
         // Each overlaps the next one.
-        let files = (0..64).map(|f| (f * 100..f * 100 + 110).map(|id| (id, noise(id, f as u64, 1000))).collect());
+        let files = (0..64).map(|f| {
+            (f * 100..f * 100 + 110)
+                .map(|id| (id, noise(id, f as u64, 1000)))
+                .collect()
+        });
         write(directory.path(), files).await;
         for (reverse, first) in [(false, 0), (true, 63 * 100 + 109)] {
             let what = "a chain of 64 files";
-            within(&turn, what, directory.path(), small(MEMORIES[0]), async |table, db| {
-                let before = db.stats().data.get;
-                let scan = table.scan().reverse(reverse).limit(1).stream().unwrap();
-                let batches = scan.collect().await.unwrap();
-                assert_eq!(ids(&batches[0]), [first]);
-                let took = db.stats().data.get - before;
-                assert!(took <= 4, "it took {took} requests, reverse {reverse}");
-                db
-            })
+            within(
+                &turn,
+                what,
+                directory.path(),
+                small(MEMORIES[0]),
+                async |table, db| {
+                    let before = db.stats().data.get;
+                    let scan = table.scan().reverse(reverse).limit(1).stream().unwrap();
+                    let batches = scan.collect().await.unwrap();
+                    assert_eq!(ids(&batches[0]), [first]);
+                    let took = db.stats().data.get - before;
+                    assert!(took <= 4, "it took {took} requests, reverse {reverse}");
+                    db
+                },
+            )
             .await;
         }
     });
@@ -338,14 +403,20 @@ fn a_limit_reads_little_of_a_large_file() {
         write(directory.path(), files).await;
         for reverse in [false, true] {
             let what = "ten rows of 20 MB";
-            within(&turn, what, directory.path(), small(MEMORIES[0]), async |table, db| {
-                let before = db.stats().data;
-                let scan = table.scan().reverse(reverse).limit(10).stream().unwrap();
-                assert_eq!(scan.collect().await.unwrap()[0].num_rows(), 10);
-                let read = db.stats().data.bytes_read - before.bytes_read;
-                assert!(read < MIB as u64, "it read {read} bytes, reverse {reverse}");
-                db
-            })
+            within(
+                &turn,
+                what,
+                directory.path(),
+                small(MEMORIES[0]),
+                async |table, db| {
+                    let before = db.stats().data;
+                    let scan = table.scan().reverse(reverse).limit(10).stream().unwrap();
+                    assert_eq!(scan.collect().await.unwrap()[0].num_rows(), 10);
+                    let read = db.stats().data.bytes_read - before.bytes_read;
+                    assert!(read < MIB as u64, "it read {read} bytes, reverse {reverse}");
+                    db
+                },
+            )
             .await;
         }
     });
@@ -357,7 +428,11 @@ fn a_merge_that_gives_nothing_holds_nothing() {
     let turn = turn();
     run(async {
         let directory = tempfile::tempdir().unwrap();
-        let files = (0..20).map(|f| (f * 2000..(f + 1) * 2000).map(|id| (id, noise(id, 0, 2000))).collect());
+        let files = (0..20).map(|f| {
+            (f * 2000..(f + 1) * 2000)
+                .map(|id| (id, noise(id, 0, 2000)))
+                .collect()
+        });
         write(directory.path(), files).await;
         let db = open(directory.path(), plenty()).await;
         let table = db.table("t").unwrap();
@@ -368,12 +443,18 @@ fn a_merge_that_gives_nothing_holds_nothing() {
         db.close().await.unwrap();
         for memory in MEMORIES {
             let what = "80 MB, all deleted";
-            within(&turn, what, directory.path(), small(memory), async |table, db| {
-                let mut scan = table.scan().stream().unwrap();
-                assert!(scan.next().await.unwrap().is_none());
-                assert_eq!(table.scan().count().await.unwrap(), 0);
-                db
-            })
+            within(
+                &turn,
+                what,
+                directory.path(),
+                small(memory),
+                async |table, db| {
+                    let mut scan = table.scan().stream().unwrap();
+                    assert!(scan.next().await.unwrap().is_none());
+                    assert_eq!(table.scan().count().await.unwrap(), 0);
+                    db
+                },
+            )
             .await;
         }
     });
@@ -418,35 +499,44 @@ fn random_tables_read_in_every_way_at_once_keep_within_the_bound() {
             };
             let what = format!("SEED={seed} round {rounds}, {} rows", model.len());
             let model = Arc::new(model);
-            within(&turn, &what, directory.path(), options.clone(), async |table, db| {
-                let mut tasks = Vec::new();
-                for _ in 0..1 + random.below(8) {
-                    let (from, to) = (random.below(keys) as i64, random.below(keys) as i64);
-                    let (reverse, limit) = (random.chance(0.5), 1 + random.below(5000));
-                    let mut scan = table.scan().reverse(reverse);
-                    let mut wanted: Vec<_> = model.iter().map(|(id, len)| (*id, *len)).collect();
-                    if random.chance(0.5) && from <= to {
-                        scan = scan.from(Bound::Included(key(from))).to(Bound::Excluded(key(to)));
-                        wanted.retain(|(id, _)| (from..to).contains(id));
+            within(
+                &turn,
+                &what,
+                directory.path(),
+                options.clone(),
+                async |table, db| {
+                    let mut tasks = Vec::new();
+                    for _ in 0..1 + random.below(8) {
+                        let (from, to) = (random.below(keys) as i64, random.below(keys) as i64);
+                        let (reverse, limit) = (random.chance(0.5), 1 + random.below(5000));
+                        let mut scan = table.scan().reverse(reverse);
+                        let mut wanted: Vec<_> =
+                            model.iter().map(|(id, len)| (*id, *len)).collect();
+                        if random.chance(0.5) && from <= to {
+                            scan = scan
+                                .from(Bound::Included(key(from)))
+                                .to(Bound::Excluded(key(to)));
+                            wanted.retain(|(id, _)| (from..to).contains(id));
+                        }
+                        if reverse {
+                            wanted.reverse();
+                        }
+                        if random.chance(0.3) {
+                            scan = scan.limit(limit as u64);
+                            wanted.truncate(limit);
+                        }
+                        let (options, what) = (options.clone(), what.clone());
+                        tasks.push(tokio::spawn(async move {
+                            let rows = drain(scan.stream().unwrap(), &options).await;
+                            assert!(rows == wanted, "{what}: other rows");
+                        }));
                     }
-                    if reverse {
-                        wanted.reverse();
+                    for task in tasks {
+                        task.await.unwrap();
                     }
-                    if random.chance(0.3) {
-                        scan = scan.limit(limit as u64);
-                        wanted.truncate(limit);
-                    }
-                    let (options, what) = (options.clone(), what.clone());
-                    tasks.push(tokio::spawn(async move {
-                        let rows = drain(scan.stream().unwrap(), &options).await;
-                        assert!(rows == wanted, "{what}: other rows");
-                    }));
-                }
-                for task in tasks {
-                    task.await.unwrap();
-                }
-                db
-            })
+                    db
+                },
+            )
             .await;
         });
     }

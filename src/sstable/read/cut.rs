@@ -103,7 +103,9 @@ impl Cutter<'_> {
         }
         let pieces = prune::pieces(vec![group.clone()], bound.rows);
         let pieces = pieces.iter().rev();
-        pieces.flat_map(|piece| self.cuts_of(piece, bound)).collect()
+        pieces
+            .flat_map(|piece| self.cuts_of(piece, bound))
+            .collect()
     }
 
     fn cuts_of(&self, group: &GroupRows, bound: Bound) -> Vec<Cut> {
@@ -127,7 +129,11 @@ impl Cutter<'_> {
                 continue;
             }
             let fits = weight + more <= room;
-            if fits && out.last_mut().is_some_and(|(last, _)| joins(last, &cell.rows)) {
+            if fits
+                && out
+                    .last_mut()
+                    .is_some_and(|(last, _)| joins(last, &cell.rows))
+            {
                 weight += more;
                 continue;
             }
@@ -198,7 +204,9 @@ impl Cutter<'_> {
             let plain = pages.unencoded_byte_array_data_bytes();
             let pages = pages.page_locations();
             let first_row = |page: usize| {
-                let row = pages.get(page).map_or(total, |p| p.first_row_index.max(0) as usize);
+                let row = pages
+                    .get(page)
+                    .map_or(total, |p| p.first_row_index.max(0) as usize);
                 row.min(total)
             };
             for (at, page) in pages.iter().enumerate() {

@@ -2,12 +2,7 @@
 //! the version of each key that is seen then; memory is bounded by a batch, the pages it lies in, the
 //! requests these lie in and one request ahead.
 
-use super::{
-    SstableReader,
-    cut::Cut,
-    is_missing,
-    visible::Visible,
-};
+use super::{SstableReader, cut::Cut, is_missing, visible::Visible};
 use crate::{
     data::{bound::Bound, key::KeyRange, predicate::BoundPredicate, rows::Rows},
     error::{Error, ErrorKind, Result},
@@ -174,7 +169,10 @@ impl SstableScan {
             size
         };
         let mut pieces = VecDeque::new();
-        for rows in groups.into_iter().flat_map(|group| cutter.pieces(group, &mut most)) {
+        for rows in groups
+            .into_iter()
+            .flat_map(|group| cutter.pieces(group, &mut most))
+        {
             let (_, ranges) = inner.plan(&rows, &projection.mask, 1)?;
             pieces.push_back(Piece { rows, ranges });
         }

@@ -1,13 +1,17 @@
 //! How columns are encoded: LZ4_RAW; dictionaries (at most 64 KiB) only where the first rows promise
 //! that they pay, never for keys, so that a point read needs no dictionary page; deltas for integer
-//! keys; pages of at most 128 KiB with a page index.
+//! keys; pages of at most 128 KiB with a page index. Columns that are encoded one after the other have a
+//! dictionary only where their chunk is large enough to repay its table.
 
-use crate::data::schema::{TS_COLUMN, TableSchema};
-use arrow_array::{Array, ArrayRef, RecordBatch};
-use arrow_schema::DataType;
+use crate::data::{
+    convert::slice_bytes,
+    schema::{TS_COLUMN, TableSchema},
+};
+use arrow_array::{Array, ArrayRef};
+use arrow_schema::{DataType, Field, SchemaRef};
 use parquet::{
     basic::{Compression, Encoding},
-    file::properties::{EnabledStatistics, WriterProperties},
+    file::properties::{EnabledStatistics, WriterProperties, WriterPropertiesBuilder},
     schema::types::ColumnPath,
 };
 use std::collections::HashSet;
@@ -17,36 +21,115 @@ const PAGE_BYTES: usize = 128 * 1024;
 const BOUND_BYTES: usize = 32;
 const SAMPLE_ROWS: usize = 1024;
 
-/// The properties for a file that begins with `batch`.
-pub(super) fn properties(
-    schema: &TableSchema,
-    batch: &RecordBatch,
+/// A chunk of fewer bytes is plain: the table of a dictionary would cost more than it saves.
+const LEAST_FOR_DICTIONARY: usize = 4096;
+
+/// How the columns of a file are encoded.
+pub(super) struct Properties {
     page_rows: usize,
-) -> WriterProperties {
-    let mut builder = WriterProperties::builder()
-        .set_created_by(concat!("lakeshore ", env!("CARGO_PKG_VERSION")).to_string())
-        .set_compression(Compression::LZ4_RAW)
-        .set_dictionary_page_size_limit(DICTIONARY_BYTES)
-        .set_data_page_size_limit(PAGE_BYTES)
-        .set_data_page_row_count_limit(page_rows)
-        .set_write_batch_size(page_rows.min(1024))
-        .set_max_row_group_row_count(None)
-        .set_statistics_enabled(EnabledStatistics::Page)
-        .set_statistics_truncate_length(Some(BOUND_BYTES))
-        .set_column_index_truncate_length(Some(BOUND_BYTES))
-        .set_column_encoding(ColumnPath::from(TS_COLUMN), Encoding::DELTA_BINARY_PACKED);
-    for (index, field) in schema.storage().fields().iter().enumerate() {
-        let path = ColumnPath::from(field.name().as_str());
-        if schema.is_key(index) {
-            if is_plain_integer(field.data_type()) {
-                builder = builder.set_column_encoding(path.clone(), Encoding::DELTA_BINARY_PACKED);
-            }
-            builder = builder.set_column_dictionary_enabled(path, false);
-        } else if !repeats(batch.column(index)) {
-            builder = builder.set_column_dictionary_enabled(path, false);
+    /// Of each root column of the file: whether it is part of the key, and whether its values repeat.
+    columns: Vec<Column>,
+}
+
+#[derive(Clone, Copy)]
+struct Column {
+    key: bool,
+    repeats: bool,
+}
+
+impl Properties {
+    /// For a file whose first rows are `columns`, in the order of `schema`'s storage columns.
+    pub(super) fn new(schema: &TableSchema, columns: &[ArrayRef], page_rows: usize) -> Self {
+        let of = |(index, column): (usize, &ArrayRef)| Column {
+            key: schema.is_key(index),
+            repeats: repeats(column),
+        };
+        let storage = columns.iter().take(schema.storage().fields().len());
+        Self {
+            page_rows,
+            columns: storage.enumerate().map(of).collect(),
         }
     }
-    builder.build()
+
+    /// Of a file whose columns are encoded one by one, each as [`Self::of_chunk`] says.
+    pub(super) fn of_none(&self) -> WriterProperties {
+        self.basis().build()
+    }
+
+    /// Of all columns together.
+    pub(super) fn of_file(&self, schema: &SchemaRef) -> WriterProperties {
+        let mut builder = self.basis();
+        for (field, column) in schema.fields().iter().zip(&self.columns) {
+            builder = of_column(builder, field, *column);
+        }
+        builder.build()
+    }
+
+    /// Of one column of a row group of so many rows that is encoded alone; `first` are some of them.
+    pub(super) fn of_chunk(
+        &self,
+        at: usize,
+        field: &Field,
+        first: Option<&ArrayRef>,
+        rows: usize,
+    ) -> WriterProperties {
+        let (key, small) = match (self.columns.get(at), first) {
+            (Some(column), Some(first)) if !first.is_empty() => {
+                let bytes = slice_bytes(first, 0, first.len());
+                let all = bytes.saturating_mul(rows as u64) / first.len() as u64;
+                (column.key, all < LEAST_FOR_DICTIONARY as u64)
+            }
+            _ => (false, false),
+        };
+        let column = Column {
+            key,
+            repeats: first.is_none_or(repeats),
+        };
+        let basis = self.basis().set_dictionary_enabled(!small);
+        match at < self.columns.len() {
+            true if small => of_column(
+                basis,
+                field,
+                Column {
+                    repeats: false,
+                    ..column
+                },
+            )
+            .build(),
+            true => of_column(basis, field, column).build(),
+            false => basis.build(),
+        }
+    }
+
+    fn basis(&self) -> WriterPropertiesBuilder {
+        WriterProperties::builder()
+            .set_created_by(concat!("lakeshore ", env!("CARGO_PKG_VERSION")).to_string())
+            .set_compression(Compression::LZ4_RAW)
+            .set_dictionary_page_size_limit(DICTIONARY_BYTES)
+            .set_data_page_size_limit(PAGE_BYTES)
+            .set_data_page_row_count_limit(self.page_rows)
+            .set_write_batch_size(self.page_rows.min(1024))
+            .set_max_row_group_row_count(None)
+            .set_statistics_enabled(EnabledStatistics::Page)
+            .set_statistics_truncate_length(Some(BOUND_BYTES))
+            .set_column_index_truncate_length(Some(BOUND_BYTES))
+            .set_column_encoding(ColumnPath::from(TS_COLUMN), Encoding::DELTA_BINARY_PACKED)
+    }
+}
+
+fn of_column(
+    mut builder: WriterPropertiesBuilder,
+    field: &Field,
+    column: Column,
+) -> WriterPropertiesBuilder {
+    let path = ColumnPath::from(field.name().as_str());
+    if column.key && is_plain_integer(field.data_type()) {
+        builder = builder.set_column_encoding(path.clone(), Encoding::DELTA_BINARY_PACKED);
+    }
+    match column.key || !column.repeats {
+        true => builder.set_column_dictionary_enabled(path, false),
+        false => builder,
+    }
 }
 
 /// Integers that Parquet holds as INT32 or INT64.
