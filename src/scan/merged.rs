@@ -108,13 +108,13 @@ impl Merged {
 
     /// All versions of a key in a file, without regard to what was read of it.
     pub(super) async fn row(
-        &self,
+        &mut self,
         source: usize,
         key: &[u8],
         columns: &[usize],
         span: u64,
     ) -> Result<Option<Rows>> {
-        match self.sources.get(source) {
+        match self.sources.get_mut(source) {
             Some(source) => source.file.row(key, columns, span).await,
             None => Ok(None),
         }

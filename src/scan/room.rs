@@ -15,6 +15,7 @@ use std::sync::{
 const CACHE_PART: usize = 4;
 /// However many scans there are, each may use this part of what is left; others wait.
 const LEAST_PART: usize = 4;
+
 /// The memory that reads share.
 #[derive(Debug)]
 pub(super) struct Room {

@@ -4,6 +4,7 @@
 
 use super::{
     held::{Held, Place},
+    idle::{Call, Idle},
     late::{Late, Next},
     merged::{self, Merged, Merging},
     plan::{Group, Plan, ScanRequest, counted_without_reading, depth, plan, project},
@@ -29,7 +30,7 @@ use arrow_schema::{Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
 use std::{
     ops::Bound::Excluded,
-    sync::{Arc, Mutex, PoisonError, Weak},
+    sync::Arc,
 };
 
 /// A file of a merge that has less than this is closed between two batches.
@@ -52,26 +53,7 @@ pub struct ScanRun {
     least: usize,
     /// Rows are too large to be merged.
     late: bool,
-    idle: Arc<Idle>,
-}
-
-/// What a scan holds while it is not asked for anything: anybody may take it away.
-#[derive(Default)]
-struct Idle(Mutex<Option<Running>>);
-
-impl Idle {
-    fn swap(&self, running: Option<Running>) -> Option<Running> {
-        std::mem::replace(
-            &mut self.0.lock().unwrap_or_else(PoisonError::into_inner),
-            running,
-        )
-    }
-}
-
-impl Yields for Idle {
-    fn give_back(&self) {
-        drop(self.swap(None));
-    }
+    idle: Arc<Idle<Running>>,
 }
 
 /// What a scan holds while it reads.
@@ -87,25 +69,6 @@ enum Current {
     Direct(FileSource),
     Merged(Merged),
     Late(Late),
-}
-
-/// A call of a scan. At its end, whichever it is, what the scan holds may be taken away.
-struct Call<'a> {
-    readers: &'a Readers,
-    idle: &'a Idle,
-    running: Option<Running>,
-}
-
-impl Drop for Call<'_> {
-    fn drop(&mut self) {
-        if self.running.is_some() {
-            drop(self.idle.swap(self.running.take()));
-            // Who began to wait meanwhile found nothing to take.
-            if self.readers.room().budget().contended() {
-                self.idle.give_back();
-            }
-        }
-    }
 }
 
 /// What became of an attempt to read on.
@@ -131,9 +94,7 @@ impl ScanRun {
             .iter()
             .map(|&i| user.fields()[i].clone())
             .collect();
-        let idle = Arc::new(Idle::default());
-        let holder: Weak<dyn Yields> = Arc::<Idle>::downgrade(&idle);
-        readers.room().budget().register(holder);
+        let idle = Idle::of(readers.room().budget());
         Ok(Self {
             left: request.limit.unwrap_or(u64::MAX),
             schema: Arc::new(Schema::new(fields)),
@@ -159,16 +120,11 @@ impl ScanRun {
             self.idle.give_back();
             return Ok(None);
         }
-        let (idle, readers) = (self.idle.clone(), self.readers.clone());
-        let mut call = Call {
-            readers: &readers,
-            running: idle.swap(None),
-            idle: &idle,
-        };
+        let mut call = Call::begin(&self.idle, self.readers.room().budget());
         loop {
-            let running = match &mut call.running {
+            let running = match &mut call.held {
                 Some(running) => running,
-                None => call.running.insert(self.enter().await?),
+                None => call.held.insert(self.enter().await?),
             };
             let held = &running.held;
             let read = match held.is_enough(running.bound) || held.rows() as u64 >= self.left {
@@ -178,7 +134,7 @@ impl ScanRun {
             match read {
                 Read::Piece => continue,
                 Read::TooMuch(bytes) => {
-                    call.running = None;
+                    call.held = None;
                     self.grow(bytes)?;
                 }
                 Read::End => {
@@ -187,7 +143,7 @@ impl ScanRun {
                     let given = (running.held).give(&mut self.place, &self.schema, bound)?;
                     match &given {
                         Some(batch) => self.left -= batch.num_rows() as u64,
-                        None => call.running = None,
+                        None => call.held = None,
                     }
                     return Ok(given);
                 }

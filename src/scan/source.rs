@@ -69,7 +69,7 @@ impl FileSource {
     /// All versions of a key, whatever was read so far. Of a large block no more than `span` bytes are
     /// fetched that are not needed.
     pub(super) async fn row(
-        &self,
+        &mut self,
         key: &[u8],
         columns: &[usize],
         span: u64,
