@@ -72,7 +72,7 @@ impl JsTable {
         let schema = self.schemas.borrow().get(version).cloned();
         let batch = match schema {
             Some(schema) => {
-                let fields = schema.user().fields();
+                let fields = schema.storage().fields();
                 batch_from_js(columns, fields, rows as usize, self.most_bytes)
             }
             None => Err(Error::internal("no such version of the schema")),

@@ -6,7 +6,10 @@ use super::{
     readers::Readers,
 };
 use crate::{
-    data::rows::{Rows, Tombstones},
+    data::{
+        adapt::as_declared,
+        rows::{Rows, Tombstones},
+    },
     error::{Error, Result},
     merge::{Keep, Merge, Step, concat_rows},
     sstable::read::{ScanRequest as FileRequest, SstableScan},
@@ -30,6 +33,8 @@ pub struct ScanRun {
     current: Option<Current>,
     left: u64,
     schema: SchemaRef,
+    /// That of `held`, in storage types.
+    held_as: SchemaRef,
     /// Filtered rows not yet given out: small pieces are put together.
     held: Vec<RecordBatch>,
     held_rows: usize,
@@ -66,9 +71,14 @@ impl ScanRun {
             .iter()
             .map(|&i| user.fields()[i].clone())
             .collect();
+        let stored = table.entry.schema.storage();
+        let held_as: Vec<_> = (request.columns.iter())
+            .map(|&i| stored.fields()[i].clone())
+            .collect();
         Ok(Self {
             left: request.limit.unwrap_or(u64::MAX),
             schema: Arc::new(Schema::new(fields)),
+            held_as: Arc::new(Schema::new(held_as)),
             table,
             readers,
             request,
@@ -137,7 +147,7 @@ impl ScanRun {
         }
         let whole = match std::mem::take(&mut self.held).as_slice() {
             [only] => only.clone(),
-            many => concat_batches(&self.schema, many).map_err(|e| {
+            many => concat_batches(&self.held_as, many).map_err(|e| {
                 Error::unsupported(format!("batches of the result do not fit into one: {e}"))
             })?,
         };
@@ -150,7 +160,7 @@ impl ScanRun {
             self.held
                 .push(whole.slice(given.num_rows(), self.held_rows));
         }
-        Ok(Some(given))
+        as_declared(&self.schema, &given).map(Some)
     }
 
     /// One merged and filtered batch, projected to the result; never empty.
@@ -182,7 +192,7 @@ impl ScanRun {
         let projected = project(batch, &positions)?;
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         RecordBatch::try_new_with_options(
-            self.schema.clone(),
+            self.held_as.clone(),
             projected.columns().to_vec(),
             &options,
         )
