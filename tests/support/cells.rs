@@ -446,7 +446,7 @@ pub fn value(data_type: &DataType, random: &mut Random, depth: usize) -> Cell {
                 .map(|_| *random.pick(&[0u8, 1, 0x7f, 0xff]))
                 .collect(),
         ),
-        RunEndEncoded(_, f) => inner(f, random),
+        RunEndEncoded(_, f) => value(f.data_type(), random, depth),
         List(f) | LargeList(f) | ListView(f) | LargeListView(f) => {
             let n = random.below(4);
             Cell::Items((0..n).map(|_| inner(f, random)).collect())

@@ -4,7 +4,12 @@
 //! Exhaustive to depth 2, sampled by seed to depth 3. A planted mutant that must fail here: `storage_type`
 //! leaving dictionaries, or nested parts, as they were declared.
 #![cfg(not(target_arch = "wasm32"))]
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+#![allow(
+    unreachable_pub,
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

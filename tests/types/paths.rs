@@ -208,7 +208,7 @@ async fn round(fields: Vec<FieldRef>, local: bool, seed: u64) -> Checked {
     check(&|| table.scan(), &schema, &model, &mut random, "two files").await?;
     let old = held.table("t").map_err(said("table"))?;
     check(&|| old.scan(), &schema, &then, &mut random, "a snapshot").await?;
-    let at = AsOf::Time(held.timestamp());
+    let at = AsOf::Timestamp(held.timestamp());
     if !local {
         let past = world.db.snapshot_at(at).await.map_err(said("as of"))?;
         let old = past.table("t").map_err(said("table"))?;
