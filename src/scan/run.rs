@@ -6,10 +6,7 @@ use super::{
     readers::Readers,
 };
 use crate::{
-    data::{
-        adapt::as_declared,
-        rows::{Rows, Tombstones},
-    },
+    data::rows::{Rows, Tombstones},
     error::{Error, Result},
     merge::{Keep, Merge, Step, concat_rows},
     sstable::read::{ScanRequest as FileRequest, SstableScan},
@@ -33,8 +30,6 @@ pub struct ScanRun {
     current: Option<Current>,
     left: u64,
     schema: SchemaRef,
-    /// That of `held`, in storage types.
-    held_as: SchemaRef,
     /// Filtered rows not yet given out: small pieces are put together.
     held: Vec<RecordBatch>,
     held_rows: usize,
@@ -65,20 +60,15 @@ impl ScanRun {
     ) -> Result<Self> {
         let mut plan = plan(&table, &request)?;
         let groups = std::mem::take(&mut plan.groups).into();
-        let user = table.entry.schema.user();
+        let stored = table.entry.schema.storage();
         let fields: Vec<_> = request
             .columns
             .iter()
-            .map(|&i| user.fields()[i].clone())
-            .collect();
-        let stored = table.entry.schema.storage();
-        let held_as: Vec<_> = (request.columns.iter())
             .map(|&i| stored.fields()[i].clone())
             .collect();
         Ok(Self {
             left: request.limit.unwrap_or(u64::MAX),
             schema: Arc::new(Schema::new(fields)),
-            held_as: Arc::new(Schema::new(held_as)),
             table,
             readers,
             request,
@@ -90,7 +80,7 @@ impl ScanRun {
         })
     }
 
-    /// The schema of the batches.
+    /// The schema of the batches, in storage types.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }
@@ -147,7 +137,7 @@ impl ScanRun {
         }
         let whole = match std::mem::take(&mut self.held).as_slice() {
             [only] => only.clone(),
-            many => concat_batches(&self.held_as, many).map_err(|e| {
+            many => concat_batches(&self.schema, many).map_err(|e| {
                 Error::unsupported(format!("batches of the result do not fit into one: {e}"))
             })?,
         };
@@ -160,7 +150,7 @@ impl ScanRun {
             self.held
                 .push(whole.slice(given.num_rows(), self.held_rows));
         }
-        as_declared(&self.schema, &given).map(Some)
+        Ok(Some(given))
     }
 
     /// One merged and filtered batch, projected to the result; never empty.
@@ -192,7 +182,7 @@ impl ScanRun {
         let projected = project(batch, &positions)?;
         let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
         RecordBatch::try_new_with_options(
-            self.held_as.clone(),
+            self.schema.clone(),
             projected.columns().to_vec(),
             &options,
         )
