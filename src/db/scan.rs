@@ -1,8 +1,12 @@
 //! Describing and running a scan.
 
-use super::{reader::Reader, table::select_columns};
+use super::{
+    reader::Reader,
+    table::{select_columns, user_schema},
+};
 use crate::{
     data::{
+        adapt::as_declared,
         intake::{self, Limits, Mode},
         key::{KeyRange, encode_keys},
         predicate::Predicate,
@@ -120,6 +124,7 @@ impl ScanBuilder {
         self.table.note(&read);
         let run = ScanRun::new(table.clone(), inner.readers.clone(), request.clone())?;
         Ok(Scan {
+            declared: user_schema(&table.entry.schema, &request.columns),
             table: self.table.clone(),
             state: table,
             request,
@@ -163,6 +168,8 @@ pub struct Scan {
     state: Arc<TableState>,
     request: ScanRequest,
     run: ScanRun,
+    /// The schema of the batches as callers declared it.
+    declared: SchemaRef,
     /// Whether a batch was given out.
     given: bool,
 }
@@ -170,7 +177,7 @@ pub struct Scan {
 impl Scan {
     /// The schema of the batches.
     pub fn schema(&self) -> &SchemaRef {
-        self.run.schema()
+        &self.declared
     }
 
     /// The next batch, never empty; `None` at the end; `Closed` as soon as the database is, whatever is being read.
@@ -194,7 +201,7 @@ impl Scan {
             }
         };
         self.given = true;
-        Ok(batch)
+        batch.map(|b| as_declared(&self.declared, &b)).transpose()
     }
 
     /// The number of rows, on the state the scan reads, reading as little as possible. Only before
@@ -229,6 +236,7 @@ impl Scan {
         }
         let readers = self.table.inner.readers.clone();
         self.run = ScanRun::new(self.state.clone(), readers, self.request.clone())?;
+        self.declared = user_schema(&self.state.entry.schema, &self.request.columns);
         Ok(())
     }
 
