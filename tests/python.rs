@@ -11,7 +11,10 @@ use arrow_schema::{DataType, Field, TimeUnit};
 use bytes::Bytes;
 use lakeshore::{
     Db, Env, ErrorKind, Options,
-    data::schema::TableSchema,
+    data::{
+        intake::{schema_of_ipc, write_ipc},
+        schema::TableSchema,
+    },
     platform::native::{self, TokioRuntime},
 };
 use std::{
@@ -22,6 +25,10 @@ use std::{
 use support::engine;
 
 fn python(script: &str, argument: &Path) -> String {
+    python_with(script, &[], argument)
+}
+
+fn python_with(script: &str, more: &[&str], argument: &Path) -> String {
     let cache = std::env::var("LAKESHORE_CACHE")
         .map(PathBuf::from)
         .unwrap_or_else(|_| {
@@ -40,6 +47,7 @@ fn python(script: &str, argument: &Path) -> String {
         .join(script);
     let output = Command::new(python)
         .arg(script)
+        .args(more)
         .arg(argument)
         .output()
         .unwrap();
@@ -174,4 +182,36 @@ async fn what_pyarrow_and_polars_send_goes_in_and_comes_out() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     assert!(error.message().contains("lz4"), "{error}");
+}
+
+#[tokio::test]
+async fn every_type_of_pyarrow_comes_back_and_is_valid_with_values_under_its_nulls() {
+    let directory = tempfile::tempdir().unwrap();
+    python_with("all_types.py", &["make"], directory.path());
+    let env = Env::memory(TokioRuntime::current().unwrap());
+    let db = Db::open(env, Options::default()).await.unwrap();
+    let mut count = 0;
+    while let Ok(ipc) = std::fs::read(directory.path().join(format!("{count}.arrow"))) {
+        let fields = schema_of_ipc(&ipc).unwrap();
+        let shown = fields[1].to_string();
+        let schema = TableSchema::new(fields, &["id"]).unwrap_or_else(|e| panic!("{shown}: {e}"));
+        let name = format!("t{count}");
+        let table = db.create_table(&name, schema).await.unwrap();
+        let ingested = table.ingest_ipc(Bytes::from(ipc)).await;
+        ingested.unwrap_or_else(|e| panic!("{shown}: {e}"));
+        count += 1;
+    }
+    db.flush().await.unwrap();
+    for at in 0..count {
+        let table = db.table(&format!("t{at}")).unwrap();
+        let stream = table.scan().stream().unwrap();
+        let schema = stream.schema().clone();
+        let batches = stream.collect().await.unwrap();
+        let ipc = write_ipc(&schema, &batches).unwrap();
+        std::fs::write(directory.path().join(format!("{at}.out")), ipc).unwrap();
+    }
+    let compared = python_with("all_types.py", &["compare"], directory.path());
+    assert_eq!(compared.trim(), count.to_string());
+    assert!(count > 400, "{count} types");
+    println!("{count} types through pyarrow");
 }

@@ -245,9 +245,11 @@ export interface TableInfo {
 
 /**
  * A value in a row. Out: int64, uint64, durations and unscaled decimals are `bigint`; timestamps of s and ms and
- * dates are `Date`, finer timestamps `bigint` in their unit; binary is `Uint8Array`; a list is an array, a struct
- * an object, a map a `Map`. In: also safe integers for `bigint`, `bigint` for any integer or time in its unit,
- * digits as text (`"12.50"`) for decimals, arrays of pairs for maps.
+ * dates are `Date`, finer timestamps `bigint` in their unit; what is beyond a `Date` is what is stored, a `bigint`
+ * (days of date32: a number); binary is `Uint8Array`; a list is an array, a struct an object, a map a `Map`. In: the
+ * same, of any realm; also safe integers for `bigint`, `bigint` for any integer or time in its unit, digits as text
+ * (`"12.50"`) for decimals, arrays of pairs and plain objects for maps. A struct takes plain objects only, by their own
+ * properties; a number that would become infinite in a shorter float is `Invalid`.
  */
 export type Value =
   Literal | undefined | readonly Value[] | ReadonlyMap<Value, Value> | { readonly [name: string]: Value };

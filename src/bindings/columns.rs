@@ -69,8 +69,8 @@ pub(super) fn bytes_of(column: &JsValue) -> f64 {
     own + sum("children", &bytes_of)
 }
 
-/// A batch of `rows` rows with the columns `fields`, each nullable: the engine's intake says what may
-/// not be null, naming the row.
+/// A batch of `rows` rows with the columns `fields` in storage types, each nullable: the engine's
+/// intake says what may not be null, naming the row.
 pub(super) fn batch_from_js(
     columns: &Array,
     fields: &[FieldRef],
@@ -138,7 +138,6 @@ fn child_types(data_type: &DataType) -> Vec<DataType> {
     match data_type {
         List(f) | LargeList(f) | FixedSizeList(f, _) | Map(f, _) => vec![f.data_type().clone()],
         Struct(fields) => fields.iter().map(|f| f.data_type().clone()).collect(),
-        Dictionary(_, value) => vec![value.as_ref().clone()],
         _ => Vec::new(),
     }
 }

@@ -66,7 +66,7 @@ impl JsTable {
         let schema = self.schemas.borrow().get(version).cloned();
         let rows = match schema {
             Some(schema) => {
-                let fields = schema.user().fields().to_vec();
+                let fields = schema.storage().fields().to_vec();
                 Ok(JsRows::batches(
                     fields,
                     vec![(columns.clone(), rows as usize)],

@@ -1,6 +1,7 @@
 //! Rows of an older schema version in the layout of a newer one. Invariants: columns are matched by
 //! id, never by name or place; one that the older schema lacks is null, a narrower one is widened,
-//! one that the newer schema lacks is left out; keys, stamps and tombstones stay as they are.
+//! one that the newer schema lacks is left out; keys, stamps and tombstones stay as they are. And
+//! rows as they are held in the layout that their callers declared.
 
 use super::{alter::widens, convert::convert, rows::Rows, schema::TableSchema};
 use crate::error::{Error, Result};
@@ -78,6 +79,21 @@ impl SchemaMap {
         RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)
             .map_err(|e| Error::internal(format!("tombstones do not fit the newer schema: {e}")))
     }
+}
+
+/// A batch of storage columns as their callers declared them: nested parts that are never null say so
+/// again, dictionaries are dictionaries.
+pub fn as_declared(declared: &SchemaRef, batch: &RecordBatch) -> Result<RecordBatch> {
+    let columns = batch.columns().iter().zip(declared.fields());
+    let unfit =
+        |e: String| Error::corrupt(format!("stored rows do not fit the table's schema: {e}"));
+    let columns = columns
+        .map(|(array, field)| convert(array, field.data_type(), field.name()))
+        .collect::<Result<Vec<ArrayRef>>>()
+        .map_err(|e| unfit(e.to_string()))?;
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
+    RecordBatch::try_new_with_options(declared.clone(), columns, &options)
+        .map_err(|e| unfit(e.to_string()))
 }
 
 fn widen(array: &ArrayRef, field: &arrow_schema::Field) -> Result<ArrayRef> {

@@ -6,7 +6,7 @@
 
 use super::{
     convert::null_bytes,
-    schema::{MAX_COLUMNS, TableSchema, canonical_type},
+    schema::{MAX_COLUMNS, TableSchema, canonical_type, storage_type},
     spec::type_name,
 };
 use crate::error::{Error, Result};
@@ -184,7 +184,7 @@ impl Draft {
                 "column {name}: the table has {MAX_COLUMNS} columns already, the most there may be"
             )));
         }
-        let bytes = null_bytes(&canonical_type(field.data_type()), 1);
+        let bytes = null_bytes(&storage_type(&canonical_type(field.data_type())), 1);
         if bytes > MAX_ADDED_NULL_BYTES {
             return Err(Error::invalid(format!(
                 "column {name} of type {} takes {bytes} bytes in every row there is, even where it \

@@ -1,5 +1,6 @@
 //! Pure logic over Arrow data: schemas, keys, predicates, intake. No async, no I/O.
 
+mod accept;
 pub mod adapt;
 pub mod alter;
 pub mod bound;

@@ -1,15 +1,16 @@
 //! A table's schema. Invariants: column ids are given once and never reused (they are the Parquet
 //! field ids); key columns are not nullable, exist once and have a key type; `_ts` and `_op` are
-//! reserved. Two Arrow schemas come out of it: `user` (what callers see) and `storage` (the same
-//! columns, every non-key column nullable, because a tombstone has only its key).
+//! reserved. Two Arrow schemas come out of it: `user` (what callers see, as they declared it) and
+//! `storage` (the same columns as they are held: plain, and nullable at every level but keys, because
+//! a tombstone has only its key, and below a null nothing is there).
 
-use super::spec::{MAX_FIXED_SIZE, MAX_TYPE_DEPTH};
+use super::accept;
 use crate::error::{Error, Result};
-use arrow_schema::{
-    DECIMAL32_MAX_PRECISION, DECIMAL64_MAX_PRECISION, DECIMAL128_MAX_PRECISION,
-    DECIMAL256_MAX_PRECISION, DataType, Field, FieldRef, Schema, SchemaRef,
+use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
 };
-use std::{collections::HashSet, sync::Arc};
 
 /// Column of commit timestamps in an sstable (int64, microseconds; absent in a fresh file).
 pub const TS_COLUMN: &str = "_ts";
@@ -25,6 +26,7 @@ pub const MAX_COLUMNS: usize = 4096;
 pub struct TableSchema {
     user: SchemaRef,
     storage: SchemaRef,
+    places: Arc<HashMap<String, usize>>,
     column_ids: Vec<u32>,
     key: Vec<usize>,
     next_column_id: u32,
@@ -59,10 +61,12 @@ impl TableSchema {
             .enumerate()
             .map(|(i, f)| match key.contains(&i) {
                 true => f.clone(),
-                false => Arc::new(f.as_ref().clone().with_nullable(true)),
+                false => storage_field(f),
             })
             .collect();
+        let places = user.iter().enumerate().map(|(i, f)| (f.name().clone(), i));
         Ok(Self {
+            places: Arc::new(places.collect()),
             user: Arc::new(Schema::new(user)),
             storage: Arc::new(Schema::new(storage)),
             column_ids,
@@ -76,7 +80,7 @@ impl TableSchema {
         &self.user
     }
 
-    /// What memtables and sstables hold: non-key columns nullable.
+    /// What memtables and sstables hold: non-key columns and their parts nullable, no dictionaries.
     pub fn storage(&self) -> &SchemaRef {
         &self.storage
     }
@@ -103,22 +107,20 @@ impl TableSchema {
 
     /// Index of a column by name, or `Invalid` listing what there is.
     pub fn index_of(&self, name: &str) -> Result<usize> {
-        self.user
-            .fields()
-            .iter()
-            .position(|f| f.name() == name)
-            .ok_or_else(|| {
-                let names: Vec<&str> = self
-                    .user
-                    .fields()
-                    .iter()
-                    .map(|f| f.name().as_str())
-                    .collect();
-                Error::invalid(format!(
-                    "no column {name:?}: the table has {}",
-                    names.join(", ")
-                ))
-            })
+        self.place(name).ok_or_else(|| {
+            let names: Vec<&str> = (self.user.fields().iter())
+                .map(|f| f.name().as_str())
+                .collect();
+            Error::invalid(format!(
+                "no column {name:?}: the table has {}",
+                names.join(", ")
+            ))
+        })
+    }
+
+    /// Index of a column by name.
+    pub fn place(&self, name: &str) -> Option<usize> {
+        self.places.get(name).copied()
     }
 
     /// The storage schema of the key columns alone, in key order.
@@ -135,7 +137,7 @@ impl TableSchema {
     pub fn difference(&self, other: &TableSchema) -> Option<String> {
         let (a, b) = (self.user.fields(), other.user.fields());
         for field in a.iter() {
-            match b.iter().find(|f| f.name() == field.name()) {
+            match other.place(field.name()).map(|i| &b[i]) {
                 None => return Some(format!("column {:?} is missing", field.name())),
                 Some(f) if f.data_type() != field.data_type() => {
                     return Some(format!(
@@ -157,7 +159,7 @@ impl TableSchema {
                 Some(_) => {}
             }
         }
-        if let Some(f) = b.iter().find(|f| !a.iter().any(|g| g.name() == f.name())) {
+        if let Some(f) = b.iter().find(|f| self.place(f.name()).is_none()) {
             return Some(format!("column {:?} is not in the table", f.name()));
         }
         let names = |s: &TableSchema| -> Vec<String> {
@@ -217,79 +219,9 @@ fn check_columns(columns: &[FieldRef]) -> Result<()> {
         if !seen.insert(name) {
             return Err(Error::invalid(format!("column {name:?} appears twice")));
         }
-        check_type(field.data_type(), 0)
-            .map_err(|e| e.context(format!("column {name:?} of type {}", field.data_type())))?;
+        accept::column(field)?;
     }
     Ok(())
-}
-
-/// Whether a column may have this type: it is one that memory, IPC and Parquet all hold.
-fn check_type(data_type: &DataType, depth: usize) -> Result<()> {
-    use DataType::*;
-    if depth >= MAX_TYPE_DEPTH {
-        return Err(Error::invalid(format!(
-            "types nest at most {MAX_TYPE_DEPTH} deep: flatten it"
-        )));
-    }
-    let inner = |f: &FieldRef| check_type(f.data_type(), depth + 1);
-    let fixed = |n: i32| match (1..=MAX_FIXED_SIZE).contains(&n) {
-        true => Ok(()),
-        false => Err(Error::invalid(format!(
-            "a fixed size is 1 to {MAX_FIXED_SIZE}"
-        ))),
-    };
-    // Parquet has no scale below zero.
-    let decimal = |p: u8, s: i8, most: u8| match (1..=most).contains(&p)
-        && (0..=i16::from(p)).contains(&i16::from(s))
-    {
-        true => Ok(()),
-        false => Err(Error::invalid(format!(
-            "a decimal has 1 to {most} digits, 0 to all of them behind the point"
-        ))),
-    };
-    match data_type {
-        FixedSizeBinary(n) => fixed(*n),
-        FixedSizeList(f, n) => fixed(*n).and_then(|()| inner(f)),
-        Decimal32(p, s) => decimal(*p, *s, DECIMAL32_MAX_PRECISION),
-        Decimal64(p, s) => decimal(*p, *s, DECIMAL64_MAX_PRECISION),
-        Decimal128(p, s) => decimal(*p, *s, DECIMAL128_MAX_PRECISION),
-        Decimal256(p, s) => decimal(*p, *s, DECIMAL256_MAX_PRECISION),
-        List(f) | LargeList(f) | ListView(f) | LargeListView(f) | RunEndEncoded(_, f) => inner(f),
-        Map(f, _) => match f.data_type() {
-            Struct(parts) if parts.len() == 2 && !parts[0].is_nullable() && !f.is_nullable() => {
-                inner(f)
-            }
-            _ => Err(Error::invalid(
-                "a map's entries are a struct of a key, not null, and a value",
-            )),
-        },
-        Struct(fields) => {
-            let mut seen = HashSet::new();
-            if fields.is_empty() || !fields.iter().all(|f| seen.insert(f.name())) {
-                return Err(Error::invalid(
-                    "a struct has at least one field, each name once",
-                ));
-            }
-            fields.iter().try_for_each(inner)
-        }
-        Dictionary(key, values) => match key.is_dictionary_key_type() {
-            true if is_key_type(&canonical_type(values)) => check_type(values, depth + 1),
-            true => Err(Error::invalid(
-                "a dictionary holds plain values: no lists or structs",
-            )),
-            false => Err(Error::invalid("a dictionary is indexed by an integer")),
-        },
-        Union(_, _) => Err(Error::unsupported(
-            "unions are not supported: use a struct or several columns",
-        )),
-        Interval(_) => Err(Error::unsupported(
-            "intervals are not supported: use a duration or an integer",
-        )),
-        Null => Err(Error::unsupported(
-            "a column without a type is not supported: declare one",
-        )),
-        _ => Ok(()),
-    }
 }
 
 fn check_ids(columns: &[FieldRef], ids: &[u32], next: u32) -> Result<()> {
@@ -381,6 +313,38 @@ pub fn canonical_type(data_type: &DataType) -> DataType {
         Dictionary(_, v) => Dictionary(Box::new(Int32), Box::new(canonical_type(v))),
         other => other.clone(),
     }
+}
+
+/// The type in which values of a (canonical) type are held, see [`TableSchema::storage`]. Parquet has
+/// dictionaries for some types only, and Arrow's kernels refuse required parts below a null parent.
+pub fn storage_type(data_type: &DataType) -> DataType {
+    use DataType::*;
+    match data_type {
+        List(f) => List(storage_field(f)),
+        LargeList(f) => LargeList(storage_field(f)),
+        FixedSizeList(f, n) => FixedSizeList(storage_field(f), *n),
+        Struct(fields) => Struct(fields.iter().map(storage_field).collect()),
+        Map(entries, sorted) => match entries.data_type() {
+            // A map's key is never null: Arrow says so.
+            Struct(parts) if parts.len() == 2 => {
+                let key = storage_field(&parts[0]).as_ref().clone();
+                let parts = vec![Arc::new(key.with_nullable(false)), storage_field(&parts[1])];
+                let entries = entries.as_ref().clone();
+                Map(
+                    Arc::new(entries.with_data_type(Struct(parts.into()))),
+                    *sorted,
+                )
+            }
+            _ => data_type.clone(),
+        },
+        Dictionary(_, values) => storage_type(values),
+        other => other.clone(),
+    }
+}
+
+fn storage_field(field: &FieldRef) -> FieldRef {
+    let held = field.as_ref().clone().with_nullable(true);
+    Arc::new(held.with_data_type(storage_type(field.data_type())))
 }
 
 fn normalize_field(field: &Field, is_key: bool) -> Field {

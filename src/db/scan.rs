@@ -1,8 +1,12 @@
 //! Describing and running a scan.
 
-use super::{reader::Reader, table::select_columns};
+use super::{
+    reader::Reader,
+    table::{select_columns, user_schema},
+};
 use crate::{
     data::{
+        adapt::as_declared,
         bound::Bound as BatchBound,
         intake::{self, Limits, Mode},
         key::{KeyRange, encode_keys},
@@ -121,6 +125,7 @@ impl ScanBuilder {
         self.table.note(&read);
         let run = ScanRun::new(table.clone(), inner.readers.clone(), request.clone())?;
         Ok(Scan {
+            declared: user_schema(&table.entry.schema, &request.columns),
             table: self.table.clone(),
             state: table,
             request,
@@ -164,6 +169,8 @@ pub struct Scan {
     state: Arc<TableState>,
     request: ScanRequest,
     run: ScanRun,
+    /// The schema of the batches as callers declared it.
+    declared: SchemaRef,
     /// Whether a batch was given out.
     given: bool,
 }
@@ -171,7 +178,7 @@ pub struct Scan {
 impl Scan {
     /// The schema of the batches.
     pub fn schema(&self) -> &SchemaRef {
-        self.run.schema()
+        &self.declared
     }
 
     /// The next batch, never empty; `None` at the end; `Closed` as soon as the database is, whatever is being read.
@@ -195,7 +202,7 @@ impl Scan {
             }
         };
         self.given = true;
-        Ok(batch)
+        batch.map(|b| as_declared(&self.declared, &b)).transpose()
     }
 
     /// The number of rows, on the state the scan reads, reading as little as possible. Only before
@@ -230,6 +237,7 @@ impl Scan {
         }
         let readers = self.table.inner.readers.clone();
         self.run = ScanRun::new(self.state.clone(), readers, self.request.clone())?;
+        self.declared = user_schema(&self.state.entry.schema, &self.request.columns);
         Ok(())
     }
 

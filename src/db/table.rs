@@ -8,7 +8,7 @@ use super::{
     scan::ScanBuilder,
 };
 use crate::{
-    data::schema::TableSchema,
+    data::{adapt::as_declared, schema::TableSchema},
     error::{Error, Result},
     log::edit::TableId,
     merge::Kind,
@@ -146,8 +146,5 @@ pub(super) fn to_user(
     columns: &[usize],
     batch: &RecordBatch,
 ) -> Result<RecordBatch> {
-    let options = arrow_array::RecordBatchOptions::new().with_row_count(Some(batch.num_rows()));
-    let user = user_schema(schema, columns);
-    RecordBatch::try_new_with_options(user, batch.columns().to_vec(), &options)
-        .map_err(|e| Error::corrupt(format!("a stored row does not fit the table's schema: {e}")))
+    as_declared(&user_schema(schema, columns), batch)
 }

@@ -88,11 +88,11 @@ impl ScanRun {
         request: ScanRequest,
     ) -> Result<Self> {
         let plan = plan(&table, &request)?;
-        let user = table.entry.schema.user();
+        let stored = table.entry.schema.storage();
         let fields: Vec<_> = request
             .columns
             .iter()
-            .map(|&i| user.fields()[i].clone())
+            .map(|&i| stored.fields()[i].clone())
             .collect();
         let idle = Idle::of(readers.room().budget());
         Ok(Self {
@@ -109,7 +109,7 @@ impl ScanRun {
         })
     }
 
-    /// The schema of the batches.
+    /// The schema of the batches, in storage types.
     pub fn schema(&self) -> &SchemaRef {
         &self.schema
     }

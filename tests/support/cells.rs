@@ -214,6 +214,40 @@ pub fn array(data_type: &DataType, cells: &[Cell]) -> ArrayRef {
             let values = array(f.data_type(), &all);
             Arc::new(FixedSizeListArray::try_new(f.clone(), *n, values, nulls(cells)).unwrap())
         }
+        ListView(f) => {
+            let list = array(&List(f.clone()), cells);
+            Arc::new(ListViewArray::from(list.as_list::<i32>().clone()))
+        }
+        LargeListView(f) => {
+            let list = array(&LargeList(f.clone()), cells);
+            Arc::new(LargeListViewArray::from(list.as_list::<i64>().clone()))
+        }
+        RunEndEncoded(ends, f) => {
+            // A run of each value and its equal neighbours.
+            let (mut values, mut last): (Vec<Cell>, Vec<usize>) = Default::default();
+            for (i, cell) in cells.iter().enumerate() {
+                if values.last() != Some(cell) {
+                    values.push(cell.clone());
+                    last.push(0);
+                }
+                *last.last_mut().unwrap() = i + 1;
+            }
+            let values = array(f.data_type(), &values);
+            macro_rules! runs {
+                ($t:ty) => {{
+                    let ends: PrimitiveArray<$t> = last
+                        .iter()
+                        .map(|&e| Some(e as <$t as ArrowPrimitiveType>::Native))
+                        .collect();
+                    Arc::new(RunArray::<$t>::try_new(&ends, &values).unwrap()) as ArrayRef
+                }};
+            }
+            match ends.data_type() {
+                Int16 => runs!(Int16Type),
+                Int32 => runs!(Int32Type),
+                _ => runs!(Int64Type),
+            }
+        }
         Struct(fields) => Arc::new(structs(fields, cells)),
         Map(entries, sorted) => {
             let (all, lengths) = items(cells);
@@ -275,6 +309,24 @@ fn cell(array: &dyn Array, i: usize) -> Cell {
         Binary => raw(array.as_binary::<i32>().value(i)),
         LargeBinary => raw(array.as_binary::<i64>().value(i)),
         FixedSizeBinary(_) => raw(array.as_fixed_size_binary().value(i)),
+        Utf8View => text(array.as_string_view().value(i)),
+        BinaryView => raw(array.as_binary_view().value(i)),
+        ListView(_) => Cell::Items(cells(&array.as_list_view::<i32>().value(i))),
+        LargeListView(_) => Cell::Items(cells(&array.as_list_view::<i64>().value(i))),
+        RunEndEncoded(ends, _) => {
+            macro_rules! run {
+                ($t:ty) => {{
+                    let runs = array.as_any().downcast_ref::<RunArray<$t>>().unwrap();
+                    (runs.get_physical_index(i), runs.values().clone())
+                }};
+            }
+            let (at, values) = match ends.data_type() {
+                Int16 => run!(Int16Type),
+                Int32 => run!(Int32Type),
+                _ => run!(Int64Type),
+            };
+            cells(&values.slice(at, 1)).remove(0)
+        }
         List(_) => Cell::Items(cells(&array.as_list::<i32>().value(i))),
         LargeList(_) => Cell::Items(cells(&array.as_list::<i64>().value(i))),
         FixedSizeList(..) => Cell::Items(cells(&array.as_fixed_size_list().value(i))),
@@ -394,7 +446,8 @@ pub fn value(data_type: &DataType, random: &mut Random, depth: usize) -> Cell {
                 .map(|_| *random.pick(&[0u8, 1, 0x7f, 0xff]))
                 .collect(),
         ),
-        List(f) | LargeList(f) => {
+        RunEndEncoded(_, f) => value(f.data_type(), random, depth),
+        List(f) | LargeList(f) | ListView(f) | LargeListView(f) => {
             let n = random.below(4);
             Cell::Items((0..n).map(|_| inner(f, random)).collect())
         }

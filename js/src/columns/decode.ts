@@ -141,7 +141,14 @@ function dictionary(name: string, type: DataType, column: Column): Reader {
   const [indices, values] = type.children!;
   const index = valueReader(name, indices!.type, column);
   const value = reader(name, values!.type, column.children[0]!);
-  return (row) => value(Number(index(row)));
+  if (values!.type.kind !== "utf8" && values!.type.kind !== "large_utf8")
+    return (row) => value(Number(index(row)));
+  const texts: unknown[] = [];
+  return (row) => {
+    const at = Number(index(row));
+    if (!(at in texts)) texts[at] = value(at);
+    return texts[at];
+  };
 }
 
 const at =
@@ -182,15 +189,25 @@ function decimal(words: BigUint64Array, bytes: Uint8Array, bits: number): Reader
   };
 }
 
+/** The last moment of a Date, in milliseconds; the first is as far before 1970. */
+const LAST = 8_640_000_000_000_000;
+const LAST_DAY = LAST / 86_400_000;
+
+// What a Date cannot be comes as the number that is stored, which goes in again.
+
 const days =
   (values: Int32Array): Reader =>
-  (row) =>
-    new Date(values[row]! * 86_400_000);
+  (row) => {
+    const day = values[row]!;
+    return Math.abs(day) <= LAST_DAY ? new Date(day * 86_400_000) : day;
+  };
 
 const milliseconds =
   (values: BigInt64Array, factor: bigint): Reader =>
-  (row) =>
-    new Date(Number(values[row]! * factor));
+  (row) => {
+    const time = Number(values[row]! * factor);
+    return Math.abs(time) <= LAST ? new Date(time) : values[row]!;
+  };
 
 function timestamp(type: DataType, values: BigInt64Array): Reader {
   if (type.unit === "s") return milliseconds(values, 1000n);
@@ -202,12 +219,29 @@ const offsets32 = (bytes: Uint8Array): ArrayLike<number> => view(Int32Array, byt
 const offsets64 = (bytes: Uint8Array): ArrayLike<number> =>
   Float64Array.from(view(BigInt64Array, bytes), Number);
 
-/** All-ASCII columns are decoded in one go and sliced: some times faster than value by value. */
+/** Texts decoded at once, in bytes. */
+const BLOCK = 1024;
+
+/**
+ * Short texts are decoded several at once and, where all are ASCII, cut out: some times faster than one by one. An
+ * engine may keep the whole of which a kept text was cut, so the whole is small.
+ */
 function text(offsets: ArrayLike<number>, bytes: Uint8Array): Reader {
   const decoder = new TextDecoder("utf-8", { ignoreBOM: true });
-  const whole = bytes.byteLength < 1 << 28 ? decoder.decode(bytes) : "";
-  if (whole.length === bytes.byteLength) return (row) => whole.slice(offsets[row]!, offsets[row + 1]!);
-  return (row) => decoder.decode(bytes.subarray(offsets[row]!, offsets[row + 1]!));
+  const rows = offsets.length - 1;
+  let [first, end, start] = [0, 0, 0];
+  let block: string | undefined;
+  return (row) => {
+    if (row < first || row >= end) {
+      [first, end, start] = [row, row + 1, offsets[row]!];
+      while (end < rows && offsets[end + 1]! - start <= BLOCK) end++;
+      const part = bytes.subarray(start, offsets[end]!);
+      block = decoder.decode(part);
+      if (block.length !== part.byteLength) block = undefined;
+    }
+    if (block === undefined) return decoder.decode(bytes.subarray(offsets[row]!, offsets[row + 1]!));
+    return block.slice(offsets[row]! - start, offsets[row + 1]! - start);
+  };
 }
 
 const binary =

@@ -1,7 +1,9 @@
-// Plain rows → columns. What could lose a bit is `Invalid`, naming the row and the column.
+// Plain rows → columns. What could lose a bit is `Invalid`, naming the row and the column's path; only own properties
+// count, and dictionaries are sent plain: the engine holds them so.
 
 import { invalid, type LakeshoreError } from "../errors.js";
 import { bytesOf, type Column, type DataType, type Field, noRows, perMillisecond } from "./column.js";
+import { asBytes, describe, hasOwn, isList, isPlain, ownValue, pairsOf, timeOf } from "./values.js";
 
 /** Where a value stands, for messages. */
 interface Place {
@@ -15,7 +17,7 @@ export function encodeRows(fields: readonly Field[], rows: readonly unknown[]): 
   checkNames(fields, rows);
   return fields.map((field) => {
     const values = new Array<unknown>(rows.length);
-    for (let i = 0; i < rows.length; i++) values[i] = (rows[i] as Record<string, unknown>)[field.name];
+    for (let i = 0; i < rows.length; i++) values[i] = ownValue(rows[i] as object, field.name);
     return encode(field.type, values, { name: field.name, rows: undefined });
   });
 }
@@ -27,12 +29,23 @@ function checkNames(fields: readonly Field[], rows: readonly unknown[]): void {
     if (typeof row !== "object" || row === null || Array.isArray(row) || ArrayBuffer.isView(row)) {
       throw invalid(`row ${i} is ${describe(row)}: a row is an object of values by column name`);
     }
+    if (!isPlain(row)) checkInstance(fields, row, i);
     for (const name in row) {
-      if (known.has(name)) continue;
+      if (known.has(name) || !hasOwn(row, name)) continue;
       const names = fields.map((field) => field.name).join(", ");
       throw invalid(`row ${i} has ${JSON.stringify(name)}, which is no column here: there are ${names}`);
     }
   }
+}
+
+/** An object of a class is a row if all it has to say is its own: a Map, or one with accessors, would come as nulls. */
+function checkInstance(fields: readonly Field[], row: object, index: number): void {
+  const inherited = fields.find(({ name }) => !hasOwn(row, name) && name in row);
+  if (inherited === undefined && Object.keys(row).length > 0) return;
+  const why = inherited === undefined ? "" : ` that inherits ${JSON.stringify(inherited.name)}`;
+  throw invalid(
+    `row ${index} is ${describe(row)}${why}: a row is an object with values by column name of its own; copy them into one`,
+  );
 }
 
 function encode(type: DataType, values: readonly unknown[], place: Place): Column {
@@ -120,7 +133,7 @@ function encodeNested(type: DataType, values: readonly unknown[], place: Place):
     case "map":
       return maps(values, place, type);
     case "dictionary":
-      return dictionaries(values, place, type);
+      return encodeValues(type.children![1]!.type, values, place);
     default:
       throw noRows(place.name, type);
   }
@@ -133,15 +146,6 @@ function wrong(value: unknown, index: number, place: Place, type: DataType, take
   const row = place.rows === undefined ? index : place.rows[index];
   const where = `row ${row}, column ${JSON.stringify(place.name)}`;
   return invalid(`${where}: ${describe(value)} does not fit ${type.text}: it takes ${takes}`);
-}
-
-function describe(value: unknown): string {
-  if (typeof value === "string")
-    return `the text ${JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)}`;
-  if (typeof value === "bigint") return `${value}n`;
-  if (typeof value === "object" && value !== null)
-    return `an object of ${value.constructor?.name ?? "no class"}`;
-  return String(value);
 }
 
 function nulls(values: readonly unknown[], place: Place, type: DataType): Parts {
@@ -189,8 +193,8 @@ function integer(value: unknown): bigint | undefined {
 
 /** The count of a moment in the type's unit, or undefined. */
 function moment(value: unknown, type: DataType): bigint | undefined {
-  if (!(value instanceof Date)) return integer(value);
-  const time = value.getTime();
+  const time = timeOf(value);
+  if (time === undefined) return integer(value);
   if (Number.isNaN(time)) return undefined;
   if (type.unit === "s") return time % 1000 === 0 ? BigInt(time / 1000) : undefined;
   return BigInt(time) * perMillisecond[type.unit ?? "ms"];
@@ -221,14 +225,12 @@ function takes(type: DataType): string {
 }
 
 function dates(values: readonly unknown[], place: Place, type: DataType): Int32Array {
-  const count = (value: unknown): unknown => {
-    if (!(value instanceof Date)) return value;
-    return value.getTime() / 86_400_000;
-  };
-  const whole = values.map(count);
-  const index = whole.findIndex((value, i) => values[i] instanceof Date && !Number.isInteger(value));
-  if (index >= 0)
-    throw wrong(values[index], index, place, type, "a Date at midnight UTC, or days since 1970");
+  const whole = values.map((value, i) => {
+    const time = timeOf(value);
+    if (time === undefined) return value;
+    if (Number.isInteger(time / 86_400_000)) return time / 86_400_000;
+    throw wrong(value, i, place, type, "a Date at midnight UTC, or days since 1970");
+  });
   return small(new Int32Array(values.length), -2147483648, 2147483647, whole, place, type) as Int32Array;
 }
 
@@ -244,8 +246,15 @@ function floats<T extends Uint16Array | Float32Array | Float64Array>(
     if (absent(value)) continue;
     if (typeof value !== "number") throw wrong(value, i, place, type, "a number");
     into[i] = convert(value);
+    if (Number.isFinite(value) && isInfinite(into, i))
+      throw wrong(value, i, place, type, "a number in its range");
   }
   return into;
+}
+
+function isInfinite(values: Uint16Array | Float32Array | Float64Array, index: number): boolean {
+  const value = values[index]!;
+  return values instanceof Uint16Array ? (value & 0x7fff) === 0x7c00 : Math.abs(value) === Infinity;
 }
 
 /** The bits of the nearest half-precision float, ties to even. */
@@ -357,11 +366,6 @@ function asciiOffsets(
   return ends;
 }
 
-function asBytes(value: unknown): Uint8Array | undefined {
-  if (value instanceof Uint8Array) return value;
-  return value instanceof ArrayBuffer ? new Uint8Array(value) : undefined;
-}
-
 function binaries(values: readonly unknown[], place: Place, type: DataType): Parts {
   const ends = offsets(type, values.length);
   let end = 0;
@@ -405,10 +409,6 @@ function items(field: Field, values: unknown[], rows: number[], place: Place): C
 
 const rowOf = (place: Place, index: number): number => place.rows?.[index] ?? index;
 
-function isList(value: unknown): value is ArrayLike<unknown> {
-  return Array.isArray(value) || (ArrayBuffer.isView(value) && !(value instanceof DataView));
-}
-
 function lists(values: readonly unknown[], place: Place, type: DataType): Parts {
   const ends = offsets(type, values.length);
   const flat: unknown[] = [];
@@ -446,21 +446,21 @@ function structs(values: readonly unknown[], place: Place, type: DataType): Part
   const names = new Set(type.children!.map((field) => field.name));
   values.forEach((value, i) => {
     if (absent(value)) return;
-    if (typeof value !== "object" || isList(value)) throw wrong(value, i, place, type, "an object");
+    if (!isPlain(value)) throw wrong(value, i, place, type, "a plain object");
     for (const name in value)
-      if (!names.has(name)) throw wrong(value, i, place, type, `no member ${JSON.stringify(name)}`);
+      if (hasOwn(value, name) && !names.has(name))
+        throw wrong(value, i, place, type, `no member ${JSON.stringify(name)}`);
   });
   const rows = values.map((_, i) => rowOf(place, i));
   const children = type.children!.map((field) => {
-    const members = values.map((value) =>
-      absent(value) ? null : (value as Record<string, unknown>)[field.name],
-    );
+    const members = values.map((value) => (absent(value) ? null : ownValue(value, field.name)));
     return items(field, members, rows, place);
   });
   return { buffers: [], children };
 }
 
 function maps(values: readonly unknown[], place: Place, type: DataType): Parts {
+  const [key, item] = type.children!;
   const ends = new Int32Array(values.length + 1);
   const keys: unknown[] = [];
   const mapped: unknown[] = [];
@@ -468,6 +468,7 @@ function maps(values: readonly unknown[], place: Place, type: DataType): Parts {
   values.forEach((value, i) => {
     if (!absent(value)) {
       for (const [key, item] of entries(value, i, place, type)) {
+        if (absent(key)) throw wrong(key, i, place, type, "no null as a key");
         keys.push(key);
         mapped.push(item);
         rows.push(rowOf(place, i));
@@ -475,33 +476,19 @@ function maps(values: readonly unknown[], place: Place, type: DataType): Parts {
     }
     ends[i + 1] = keys.length;
   });
-  const [key, item] = type.children!;
   const children = [items(key!, keys, rows, place), items(item!, mapped, rows, place)];
   const pairs: Column = { length: keys.length, validity: undefined, buffers: [], children };
   return { buffers: [bytesOf(ends)], children: [pairs] };
 }
 
 function entries(value: unknown, index: number, place: Place, type: DataType): Iterable<[unknown, unknown]> {
-  if (value instanceof Map) return value;
-  if (Array.isArray(value) && value.every((pair) => Array.isArray(pair) && pair.length === 2)) return value;
-  if (typeof value === "object" && value !== null && !Array.isArray(value)) return Object.entries(value);
-  throw wrong(value, index, place, type, "a Map, an object or an array of [key, value]");
-}
-
-/** Each value its own entry of the dictionary would be wasteful: equal texts and numbers share one. */
-function dictionaries(values: readonly unknown[], place: Place, type: DataType): Parts {
-  const [indices, entry] = type.children!;
-  const seen = new Map<unknown, number>();
-  const distinct: unknown[] = [];
-  const rows: number[] = [];
-  const codes = values.map((value, i) => {
-    if (absent(value)) return null;
-    const known = seen.get(value);
-    if (known !== undefined) return known;
-    seen.set(value, distinct.length);
-    rows.push(rowOf(place, i));
-    return distinct.push(value) - 1;
-  });
-  const { buffers } = encodeValues(indices!.type, codes, place);
-  return { buffers, children: [encode(entry!.type, distinct, { name: place.name, rows })] };
+  const pairs = pairsOf(value);
+  if (pairs !== undefined) return pairs;
+  if (Array.isArray(value) && value.every((pair) => Array.isArray(pair) && pair.length === 2)) {
+    const keys = new Set(value.map((pair) => (pair as unknown[])[0]));
+    if (keys.size === value.length) return value as [unknown, unknown][];
+    throw wrong(value, index, place, type, "each key once");
+  }
+  if (isPlain(value)) return Object.entries(value);
+  throw wrong(value, index, place, type, "a Map, a plain object or an array of [key, value]");
 }

@@ -94,12 +94,12 @@ impl Converter<'_> {
             }
             Utf8View => {
                 let a: &StringViewArray = downcast(array)?;
-                let lengths = a.views().iter().map(|v| u64::from(*v as u32)).sum();
+                let lengths = a.iter().flatten().map(|v| v.len() as u64).sum();
                 self.append(a.iter().map(|v| v.map(str::as_bytes)), lengths)?
             }
             BinaryView => {
                 let a: &BinaryViewArray = downcast(array)?;
-                let lengths = a.views().iter().map(|v| u64::from(*v as u32)).sum();
+                let lengths = a.iter().flatten().map(|v| v.len() as u64).sum();
                 self.append(a.iter(), lengths)?
             }
             FixedSizeBinary(n) => {

@@ -10,28 +10,10 @@ use arrow_schema::DataType;
 use std::{collections::HashMap, sync::Arc};
 
 impl Converter<'_> {
-    pub(super) fn expand_dictionary(
-        &mut self,
-        array: &ArrayRef,
-        to: &DataType,
-    ) -> Result<ArrayRef> {
+    /// The values that rows name: what no row does is not looked at.
+    pub(super) fn expand_dictionary(&mut self, array: &ArrayRef) -> Result<ArrayRef> {
         let (keys, values) = self.split(array)?;
-        let values = self.convert(&values, to)?;
         self.gather(&values, &keys)
-    }
-
-    /// Another key or value type; the dictionary stays.
-    pub(super) fn redo_dictionary(
-        &mut self,
-        array: &ArrayRef,
-        key: &DataType,
-        value: &DataType,
-    ) -> Result<ArrayRef> {
-        let (keys, values) = self.split(array)?;
-        let values = self.convert(&values, value)?;
-        let keys: ArrayRef = Arc::new(keys);
-        let keys = self.convert(&keys, key)?;
-        self.join(&keys, values)
     }
 
     pub(super) fn make_dictionary(
@@ -116,9 +98,10 @@ impl Converter<'_> {
         }
     }
 
-    pub(super) fn expand_runs(&mut self, array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
+    /// The value of each row.
+    pub(super) fn expand_runs(&mut self, array: &ArrayRef) -> Result<ArrayRef> {
         let DataType::RunEndEncoded(ends, _) = array.data_type() else {
-            return Err(self.mismatch(array.data_type(), to));
+            return Err(self.mismatch(array.data_type(), array.data_type()));
         };
         self.spend(array.len() as u64 * 4)?;
         macro_rules! expand {
@@ -142,9 +125,8 @@ impl Converter<'_> {
             DataType::Int16 => expand!(Int16Type),
             DataType::Int32 => expand!(Int32Type),
             DataType::Int64 => expand!(Int64Type),
-            other => return Err(self.mismatch(other, to)),
+            other => return Err(self.mismatch(array.data_type(), other)),
         };
-        let values = self.convert(&values, to)?;
         self.gather(&values, &UInt32Array::from(indices))
     }
 }

@@ -2,11 +2,13 @@
 //! or narrower numbers, other time units. Invariants: no value changes (what would lose a bit is
 //! `Invalid`, naming column, row and value); nothing panics on well-formed arrays of any type; what
 //! grows (dictionaries, views, run ends, missing columns) is paid from a budget before it is
-//! allocated. Equal types cost nothing. Without arrow-cast, which is 1.4 MB of wasm.
+//! allocated; what lies under a null, of the value or of one that it is part of, and what no row
+//! reaches is never judged. Equal types cost nothing. Without arrow-cast, which is 1.4 MB of wasm.
 
 mod bytes;
 mod dictionary;
 mod gather;
+mod hidden;
 mod nested;
 mod number;
 
@@ -22,18 +24,26 @@ use std::fmt::Display;
 ///
 /// `Invalid` if the types differ in more than representation, or a value has no place in `to`.
 pub fn convert(array: &ArrayRef, to: &DataType, column: &str) -> Result<ArrayRef> {
-    Converter::new(column, u64::MAX).convert(array, to)
+    let mut converter = Converter::new(column, u64::MAX);
+    converter.settled = true;
+    converter.convert(array, to)
 }
 
 /// Converts the arrays of one column within a budget of bytes.
 pub(crate) struct Converter<'a> {
     column: &'a str,
     budget: u64,
+    /// Whether the arrays came through here before: nothing lies under their nulls.
+    settled: bool,
 }
 
 impl<'a> Converter<'a> {
     pub(crate) fn new(column: &'a str, budget: u64) -> Self {
-        Self { column, budget }
+        Self {
+            column,
+            budget,
+            settled: false,
+        }
     }
 
     /// Bytes that may still be allocated.
@@ -41,18 +51,24 @@ impl<'a> Converter<'a> {
         self.budget
     }
 
+    /// `array` as `to`, which holds nulls under nulls and only what rows reach.
     pub(crate) fn convert(&mut self, array: &ArrayRef, to: &DataType) -> Result<ArrayRef> {
         use DataType::*;
         let from = array.data_type();
-        if from == to {
+        if from == to && (self.settled || !hidden::possible(array)) {
             return Ok(array.clone());
         }
         match (from, to) {
             (Null, _) => self.nulls(to, array.len()),
-            (Dictionary(_, _), Dictionary(key, value)) => self.redo_dictionary(array, key, value),
-            (Dictionary(_, _), _) => self.expand_dictionary(array, to),
-            (RunEndEncoded(_, _), _) => self.expand_runs(array, to),
             (_, Dictionary(key, value)) => self.make_dictionary(array, key, value),
+            (Dictionary(_, _), _) => {
+                let plain = self.expand_dictionary(array)?;
+                self.convert(&plain, to)
+            }
+            (RunEndEncoded(_, _), _) => {
+                let plain = self.expand_runs(array)?;
+                self.convert(&plain, to)
+            }
             (
                 Utf8 | LargeUtf8 | Utf8View | Binary | LargeBinary | BinaryView
                 | FixedSizeBinary(_),

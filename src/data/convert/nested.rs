@@ -1,6 +1,6 @@
 //! Lists, structs and maps: their parts are converted, struct fields by name.
 
-use super::{Converter, downcast};
+use super::{Converter, downcast, hidden};
 use crate::error::{Error, Result};
 use arrow_array::{
     Array, ArrayRef, FixedSizeListArray, GenericListArray, GenericListViewArray, MapArray,
@@ -30,11 +30,22 @@ impl Converter<'_> {
             if n != m {
                 return Err(self.mismatch(array.data_type(), to));
             }
-            let list = array.as_fixed_size_list();
-            let values = self.convert(list.values(), field.data_type())?;
+            let values = self.items(array, *n)?;
+            let values = self.convert(&values, field.data_type())?;
             return self.fixed_list(array, field, *m, values);
         }
-        let Lists { offsets, values } = self.lists(array, field.data_type())?;
+        let whole = match (array.data_type(), to) {
+            (DataType::List(_), DataType::List(_)) => self.whole_list::<i32>(array, field)?,
+            (DataType::LargeList(_), DataType::LargeList(_)) => {
+                self.whole_list::<i64>(array, field)?
+            }
+            _ => None,
+        };
+        if let Some(list) = whole {
+            return Ok(list);
+        }
+        let Lists { offsets, values } = self.lists(array)?;
+        let values = self.convert(&values, field.data_type())?;
         match to {
             DataType::List(_) => self.make_list::<i32>(array, field, offsets, values),
             DataType::LargeList(_) => self.make_list::<i64>(array, field, offsets, values),
@@ -47,47 +58,62 @@ impl Converter<'_> {
         }
     }
 
-    fn lists(&mut self, array: &ArrayRef, element: &DataType) -> Result<Lists> {
+    /// The same offsets over converted elements; `None` where some belong to no row.
+    fn whole_list<O: OffsetSizeTrait>(
+        &mut self,
+        array: &ArrayRef,
+        field: &FieldRef,
+    ) -> Result<Option<ArrayRef>> {
+        let list = array.as_list::<O>();
+        let (offsets, nulls) = (list.offsets(), list.nulls());
+        if !hidden::reached(offsets, list.values().len()) || offsets.has_non_empty_nulls(nulls) {
+            return Ok(None);
+        }
+        let values = self.convert(list.values(), field.data_type())?;
+        let nulls = nulls.cloned();
+        let made = GenericListArray::<O>::try_new(field.clone(), offsets.clone(), values, nulls);
+        Ok(Some(Arc::new(made.map_err(|e| self.refused(e))?)))
+    }
+
+    /// The items of a fixed-size list, nulls under nulls.
+    fn items(&mut self, array: &ArrayRef, size: i32) -> Result<ArrayRef> {
+        let list = array.as_fixed_size_list();
+        let size = size.max(0) as usize;
+        let Some(nulls) = list.nulls().filter(|n| n.null_count() > 0) else {
+            return Ok(list.values().clone());
+        };
+        self.spend((array.len() as u64).saturating_mul(size as u64) / 8)?;
+        self.below(list.values(), Some(&nulls.expand(size)))
+    }
+
+    /// Elements that rows hold, not converted.
+    fn lists(&mut self, array: &ArrayRef) -> Result<Lists> {
         use DataType::*;
         self.spend(array.len() as u64 * 8)?;
-        match array.data_type() {
+        let (offsets, values): (Vec<i64>, &ArrayRef) = match array.data_type() {
             List(_) => {
                 let list = array.as_list::<i32>();
-                let offsets: Vec<i64> = list.offsets().iter().map(|&o| i64::from(o)).collect();
-                self.cut(offsets, list.values(), element)
+                let wide = list.offsets().iter().map(|&o| i64::from(o)).collect();
+                (wide, list.values())
             }
             LargeList(_) => {
                 let list = array.as_list::<i64>();
-                self.cut(list.offsets().to_vec(), list.values(), element)
+                (list.offsets().to_vec(), list.values())
             }
             FixedSizeList(_, n) => {
-                let list = array.as_fixed_size_list();
                 let n = i64::from((*n).max(0));
                 let offsets = (0..=array.len() as i64).map(|i| i * n).collect();
-                let values = self.convert(list.values(), element)?;
-                Ok(Lists { offsets, values })
+                (offsets, array.as_fixed_size_list().values())
             }
-            ListView(_) => self.views::<i32>(array, element),
-            LargeListView(_) => self.views::<i64>(array, element),
-            other => Err(self.mismatch(other, element)),
-        }
-    }
-
-    /// Keeps the elements that some row holds, and converts them.
-    fn cut(
-        &mut self,
-        mut offsets: Vec<i64>,
-        values: &ArrayRef,
-        element: &DataType,
-    ) -> Result<Lists> {
-        let (first, last) = (offsets[0], offsets.last().copied().unwrap_or_default());
-        offsets.iter_mut().for_each(|o| *o -= first);
-        let values = values.slice(first as usize, (last - first) as usize);
-        let values = self.convert(&values, element)?;
+            ListView(_) => return self.views::<i32>(array),
+            LargeListView(_) => return self.views::<i64>(array),
+            other => return Err(self.mismatch(other, other)),
+        };
+        let (offsets, values) = self.cut(offsets, array.nulls(), values)?;
         Ok(Lists { offsets, values })
     }
 
-    fn views<O: OffsetSizeTrait>(&mut self, array: &ArrayRef, element: &DataType) -> Result<Lists> {
+    fn views<O: OffsetSizeTrait>(&mut self, array: &ArrayRef) -> Result<Lists> {
         let list: &GenericListViewArray<O> = downcast(array)?;
         let rows = list.offsets().iter().zip(list.sizes().iter());
         let rows = rows
@@ -112,8 +138,7 @@ impl Converter<'_> {
             indices.extend(start as u32..(start + size) as u32);
             offsets.push(indices.len() as i64);
         }
-        let values = self.convert(list.values(), element)?;
-        let values = self.gather(&values, &UInt32Array::from(indices))?;
+        let values = self.gather(list.values(), &UInt32Array::from(indices))?;
         Ok(Lists { offsets, values })
     }
 
@@ -190,7 +215,10 @@ impl Converter<'_> {
                 .zip(source.columns())
                 .filter(|(f, _)| f.name() == field.name());
             let child = match (found.next(), found.next()) {
-                (Some((_, child)), None) => self.convert(child, field.data_type())?,
+                (Some((_, child)), None) => {
+                    let child = self.below(child, source.nulls())?;
+                    self.convert(&child, field.data_type())?
+                }
                 (Some(_), Some(_)) => return Err(self.field_error(field.name(), "appears twice")),
                 (None, _) if field.is_nullable() => self.nulls(field.data_type(), array.len())?,
                 (None, _) => {
@@ -219,7 +247,22 @@ impl Converter<'_> {
         let DataType::Struct(fields) = entries.data_type() else {
             return Err(self.mismatch(array.data_type(), entries.data_type()));
         };
-        let parts = map.entries().columns();
+        let (offsets, pairs) = match hidden::reached(map.offsets(), map.entries().len())
+            && !map.offsets().has_non_empty_nulls(map.nulls())
+        {
+            true => (map.offsets().clone(), map.entries().clone()),
+            false => {
+                self.spend(array.len() as u64 * 8)?;
+                let offsets = map.offsets().iter().map(|&o| i64::from(o)).collect();
+                let pairs: ArrayRef = Arc::new(map.entries().clone());
+                let (offsets, pairs) = self.cut(offsets, map.nulls(), &pairs)?;
+                // They were 32 bits wide and have not grown.
+                let offsets: Vec<i32> = offsets.iter().map(|&o| o as i32).collect();
+                let offsets = OffsetBuffer::new(ScalarBuffer::from(offsets));
+                (offsets, pairs.as_struct().clone())
+            }
+        };
+        let parts = pairs.columns();
         if fields.len() != 2 || parts.len() != 2 {
             return Err(self.mismatch(array.data_type(), entries.data_type()));
         }
@@ -227,11 +270,12 @@ impl Converter<'_> {
             self.convert(&parts[0], fields[0].data_type())?,
             self.convert(&parts[1], fields[1].data_type())?,
         ];
-        let made = StructArray::try_new(fields.clone(), children, map.entries().nulls().cloned())
-            .and_then(|pairs| {
+        let made = StructArray::try_new(fields.clone(), children, pairs.nulls().cloned()).and_then(
+            |pairs| {
                 let nulls = array.nulls().cloned();
-                MapArray::try_new(entries.clone(), map.offsets().clone(), pairs, nulls, sorted)
-            });
+                MapArray::try_new(entries.clone(), offsets, pairs, nulls, sorted)
+            },
+        );
         Ok(Arc::new(made.map_err(|e| self.refused(e))?))
     }
 }

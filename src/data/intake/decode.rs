@@ -411,15 +411,52 @@ impl<'a> Decoder<'a> {
         if offsets.last().as_usize() > values.len() {
             return Err(self.wrong("the offsets of an array lie outside its values"));
         }
-        let made = GenericByteArray::<T>::try_new(offsets, values, nulls);
+        let made = GenericByteArray::<T>::try_new(offsets.clone(), values.clone(), nulls.clone());
+        let made = match (made, nulls) {
+            // Text under a null may be none; ours never is.
+            (Err(_), Some(nulls)) => {
+                let (offsets, values) = self.shown(&offsets, &values, &nulls)?;
+                GenericByteArray::<T>::try_new(offsets, values, Some(nulls))
+            }
+            (made, _) => made,
+        };
         Ok(Arc::new(made.map_err(|e| self.refused(e))?))
+    }
+
+    /// The same without the bytes of nulls.
+    fn shown<O: OffsetSizeTrait>(
+        &mut self,
+        offsets: &OffsetBuffer<O>,
+        values: &Buffer,
+        nulls: &NullBuffer,
+    ) -> Result<(OffsetBuffer<O>, Buffer)> {
+        self.budget.spend(values.len())?;
+        let mut shown = Vec::with_capacity(values.len());
+        let mut lengths = Vec::with_capacity(nulls.len());
+        for (row, pair) in offsets.windows(2).enumerate() {
+            let value = match nulls.is_null(row) {
+                true => &[][..],
+                false => values
+                    .get(pair[0].as_usize()..pair[1].as_usize())
+                    .unwrap_or_default(),
+            };
+            shown.extend_from_slice(value);
+            lengths.push(value.len());
+        }
+        Ok((OffsetBuffer::from_lengths(lengths), Buffer::from_vec(shown)))
     }
 
     fn views<T: ByteViewType>(&mut self) -> Result<ArrayRef> {
         let count = self.variadic()?;
         let (length, nulls) = self.node()?;
         let nulls = self.nulls(length, nulls)?;
-        let views = self.numbers::<u128>(length)?;
+        let mut views = self.numbers::<u128>(length)?;
+        if let Some(nulls) = &nulls {
+            // A view under a null may lead anywhere.
+            let shown = views.iter().enumerate();
+            let shown = shown.map(|(row, view)| if nulls.is_null(row) { 0 } else { *view });
+            views = shown.collect::<Vec<u128>>().into();
+        }
         let buffers: Vec<Buffer> = (0..count)
             .map(|_| self.buffer(Some(0)))
             .collect::<Result<_>>()?;

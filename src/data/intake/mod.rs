@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use arrow_array::{ArrayRef, RecordBatch, RecordBatchOptions};
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 use bytes::Bytes;
-use std::sync::Arc;
+use std::{collections::HashMap, sync::Arc};
 
 pub use write::write_ipc;
 
@@ -182,8 +182,8 @@ impl Budget {
 struct Column {
     /// Where it comes from; `None` if it was not sent and is null.
     source: Option<usize>,
-    /// Whether it may be null.
-    nullable: bool,
+    /// As the table's owner declared it.
+    declared: FieldRef,
 }
 
 /// How what was sent becomes what the table holds.
@@ -200,7 +200,7 @@ impl Plan {
             Mode::Upsert => table.storage().clone(),
             Mode::Delete => table.key_schema(),
         };
-        check_names(fields, table, mode)?;
+        let sent = check_names(fields, table, mode)?;
         let key = match mode {
             Mode::Upsert => table.key().to_vec(),
             Mode::Delete => (0..table.key().len()).collect(),
@@ -211,9 +211,13 @@ impl Plan {
         };
         let columns = (0..target.fields().len())
             .map(|i| {
-                let nullable = table.user().field(index_in_table(i)).is_nullable();
-                let source = find(fields, target.field(i), nullable)?;
-                Ok(Column { source, nullable })
+                let declared = table.user().fields()[index_in_table(i)].clone();
+                let source = match sent.get(declared.name().as_str()) {
+                    Some(at) => Some(*at),
+                    None if declared.is_nullable() => None,
+                    None => return Err(missing(&declared, target.field(i))),
+                };
+                Ok(Column { source, declared })
             })
             .collect::<Result<_>>()?;
         Ok(Self {
@@ -241,9 +245,10 @@ impl Plan {
             };
             budget.bytes = converter.budget();
             check::values(&array, field.name(), limits)?;
-            if !column.nullable {
+            if !column.declared.is_nullable() {
                 check::no_nulls(&array, field.name(), !field.is_nullable())?;
             }
+            check::parts(&array, &column.declared)?;
             out.push(array);
         }
         let key: Vec<ArrayRef> = self.key.iter().map(|&i| out[i].clone()).collect();
@@ -254,11 +259,16 @@ impl Plan {
     }
 }
 
-fn check_names(fields: &Fields, table: &TableSchema, mode: Mode) -> Result<()> {
-    let mut seen = std::collections::HashSet::new();
-    for field in fields {
+/// Where each column that was sent stands, by name.
+fn check_names<'a>(
+    fields: &'a Fields,
+    table: &TableSchema,
+    mode: Mode,
+) -> Result<HashMap<&'a str, usize>> {
+    let mut sent = HashMap::with_capacity(fields.len());
+    for (at, field) in fields.iter().enumerate() {
         let name = field.name();
-        if !seen.insert(name) {
+        if sent.insert(name.as_str(), at).is_some() {
             return Err(Error::invalid(format!(
                 "column {} appears twice: send it once",
                 shown(name)
@@ -269,42 +279,31 @@ fn check_names(fields: &Fields, table: &TableSchema, mode: Mode) -> Result<()> {
                 "column {name:?} is reserved: leave it out"
             )));
         }
-        if mode == Mode::Upsert {
-            table.index_of(name).map_err(|_| {
-                let known: Vec<&str> = table
-                    .user()
-                    .fields()
-                    .iter()
-                    .map(|f| f.name().as_str())
-                    .collect();
-                Error::invalid(format!(
-                    "column {} is not in the table: leave it out or add it to the table ({})",
-                    shown(name),
-                    known.join(", ")
-                ))
-            })?;
+        if mode == Mode::Upsert && table.place(name).is_none() {
+            let known: Vec<&str> = (table.user().fields().iter())
+                .map(|f| f.name().as_str())
+                .collect();
+            return Err(Error::invalid(format!(
+                "column {} is not in the table: leave it out or add it to the table ({})",
+                shown(name),
+                known.join(", ")
+            )));
         }
     }
-    Ok(())
+    Ok(sent)
 }
 
-fn find(fields: &Fields, to: &Field, nullable: bool) -> Result<Option<usize>> {
-    if let Some(at) = fields.iter().position(|f| f.name() == to.name()) {
-        return Ok(Some(at));
-    }
-    if nullable {
-        return Ok(None);
-    }
+fn missing(declared: &Field, held: &Field) -> Error {
     // In storage only key columns are not nullable.
-    let what = match to.is_nullable() {
+    let what = match held.is_nullable() {
         true => "column",
         false => "key column",
     };
-    Err(Error::invalid(format!(
+    Error::invalid(format!(
         "{what} {:?} of type {} is missing and may not be null: send it",
-        to.name(),
-        type_name(to.data_type())
-    )))
+        declared.name(),
+        type_name(declared.data_type())
+    ))
 }
 
 /// A name from outside, fit for a message.

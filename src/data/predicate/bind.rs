@@ -99,17 +99,13 @@ fn negate(node: Node) -> Node {
 struct Column<'a> {
     name: &'a str,
     index: usize,
-    /// Of a dictionary column, its values' type.
     data_type: &'a DataType,
 }
 
 impl<'a> Column<'a> {
     fn find(name: &'a str, schema: &'a TableSchema) -> Result<Self> {
         let index = schema.index_of(name)?;
-        let data_type = match schema.storage().field(index).data_type() {
-            DataType::Dictionary(_, values) => values,
-            other => other,
-        };
+        let data_type = schema.storage().field(index).data_type();
         match is_key_type(data_type) {
             true => Ok(Self {
                 name,

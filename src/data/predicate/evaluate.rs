@@ -7,7 +7,7 @@ use crate::{
     data::key::{append_value, float16, float32, float64},
     error::{Error, Result},
 };
-use arrow_array::{Array, ArrayRef, RecordBatch, cast::AsArray, downcast_integer};
+use arrow_array::{Array, ArrayRef, RecordBatch, cast::AsArray};
 use arrow_buffer::{ArrowNativeType, BooleanBuffer, NullBuffer, OffsetBuffer, ScalarBuffer};
 use arrow_schema::DataType;
 
@@ -107,23 +107,6 @@ enum Test<'a> {
 }
 
 fn leaf(array: &ArrayRef, test: &Test<'_>) -> Result<BooleanBuffer> {
-    if let DataType::Dictionary(key, _) = array.data_type() {
-        let dictionary = array.as_any_dictionary();
-        let hits = leaf(dictionary.values(), test)?;
-        macro_rules! look_up {
-            ($t:ty) => {{
-                let keys = dictionary.keys().as_primitive::<$t>().values();
-                // What lies under a null is arbitrary.
-                let hit = |k: usize| k < hits.len() && hits.value(k);
-                BooleanBuffer::collect_bool(array.len(), |i| hit(keys[i].as_usize()))
-            }};
-        }
-        let bits = downcast_integer! {
-            key.as_ref() => (look_up),
-            other => return Err(Error::internal(format!("{other} indexes a dictionary"))),
-        };
-        return Ok(known(bits, dictionary.keys().nulls()));
-    }
     let literal_type = match test {
         Test::Compare(_, literal) => Some(literal.array.data_type()),
         Test::Among(literals, _) => literals.first().map(|l| l.array.data_type()),
