@@ -51,7 +51,10 @@ export function open(options: BrowserOptions): Promise<Db> {
  * Tries whether a store does what Lakeshore needs of it, in a prefix of its own (`probe/…`), which it empties at the
  * end: some 90 requests and 20 MiB. What fails is told in the report, not thrown.
  */
-export function probe(store: Store, options: CallOptions & { worker?: WorkerSource } = {}): Promise<ProbeReport> {
+export function probe(
+  store: Store,
+  options: CallOptions & { worker?: WorkerSource } = {},
+): Promise<ProbeReport> {
   if (typeof document === "undefined") return probeWith(store, options, engine);
   const { worker, ...rest } = options;
   return probeWith(store, rest, async () => remoteEngine(worker, ownWorker, await given));

@@ -77,9 +77,9 @@ export interface S3Options {
   /** Requests go unsigned: public buckets. */
   anonymous?: boolean;
   /**
-   * The longest that a request may take, all its attempts and the pauses between them together, in milliseconds; 30,000
-   * by default. The time that its bytes may take (at 128 KiB/s, at most ten minutes; twice, if it is repeated) comes on
-   * top.
+   * The longest that an attempt may take, in milliseconds; 30,000 by default. A request that is repeated takes at most
+   * twice that, all its attempts and the pauses between them together. The time that its bytes may take (at 128 KiB/s,
+   * at most ten minutes; twice, if it is repeated) comes on top.
    */
   timeoutMs?: number;
   /** How often a failed attempt is repeated, while there is time; 4 by default. */

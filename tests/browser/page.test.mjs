@@ -191,6 +191,75 @@ test("a signal ends the waiting on the page, and the scan in the worker", async 
   assert.deepEqual(seen, { first: "aborted", scan: "aborted", batches: 3, before: "aborted", count: 10_002 });
 });
 
+test("a signal ends calls in the worker, with the page's own reason", async (t) => {
+  const { run } = await start(t);
+  const seen = await run(async () => {
+    const { open, memory, host, probe } = lakeshore;
+    const inner = memory().host;
+    const sleep = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+    let calls = 0;
+    let stuck = false;
+    let freed = [];
+    const names = ["get", "getRange", "getSuffix", "put", "putIfAbsent", "list", "delete"];
+    const method =
+      (name) =>
+      async (...args) => {
+        calls++;
+        if (stuck) await new Promise((resolve) => freed.push(resolve));
+        return inner[name](...args);
+      };
+    const data = host(Object.fromEntries(names.map((name) => [name, method(name)])));
+    const db = await open({ data });
+    const definition = { schema: { id: "int64" }, primaryKey: ["id"] };
+    const table = await db.table("t", definition);
+    await table.ingest([{ id: 1n }]);
+    const all = {
+      open: (options) => open({ data, ...options }),
+      table: (options) => db.table("new", { ...definition, ...options }),
+      refresh: (options) => db.refresh(options),
+      flush: (options) => db.flush(options),
+      checkpoint: (options) => db.checkpoint(options),
+      gc: (options) => db.gc(options),
+      snapshot: (options) => db.snapshot({ asOf: new Date(Date.now() + 60_000), ...options }),
+      probe: (options) => probe(data, options),
+    };
+    const outcomes = {};
+    for (const [name, call] of Object.entries(all)) {
+      const reason = { name };
+      const controller = new AbortController();
+      stuck = true;
+      const outcome = call({ signal: controller.signal }).then(
+        () => "done",
+        (error) => (error === reason ? "aborted" : String(error)),
+      );
+      await sleep(50);
+      controller.abort(reason);
+      const first = await Promise.race([outcome, sleep(1_000).then(() => "late")]);
+      await sleep(50);
+      stuck = false;
+      const before = calls;
+      for (const free of freed.splice(0)) free();
+      await sleep(50);
+      const reads = ["open", "refresh", "snapshot"].includes(name);
+      outcomes[name] = reads && calls > before ? "went on" : first;
+      await table.ingest([{ id: 2n }]);
+    }
+    const report = await probe(data);
+    stuck = true;
+    const written = table.ingest([{ id: 3n }]).then(() => "written");
+    const closing = new AbortController();
+    const closed = db.close({ signal: closing.signal }).catch((error) => error);
+    closing.abort("no patience");
+    const close = await closed;
+    stuck = false;
+    for (const free of freed.splice(0)) free();
+    await db.close();
+    return { outcomes, close, written: await written, ok: report.ok, checks: report.checks.length };
+  });
+  assert.deepEqual([...new Set(Object.values(seen.outcomes))], ["aborted"], JSON.stringify(seen.outcomes));
+  assert.deepEqual([seen.close, seen.written, seen.ok, seen.checks], ["no patience", "written", true, 10]);
+});
+
 test("a scan runs a few batches ahead of its reader, and no further", async (t) => {
   const { run } = await start(t);
   const seen = await run(async () => {

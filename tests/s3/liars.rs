@@ -9,6 +9,7 @@ use crate::support::{
 use bytes::Bytes;
 use lakeshore::{
     Db, Env, Error, ErrorKind, KeepUploaded, Options, Table,
+    data::predicate::{CompareOp, Predicate, Value},
     env::{BoxFuture, PutOutcome, Runtime, Storage},
     platform::{
         native::{self, Directory, TokioRuntime},
@@ -56,6 +57,9 @@ impl Liar {
                 tokio::spawn(async move {
                     let mut request = vec![0; 16_384];
                     let length = stream.read(&mut request).await.unwrap_or(0);
+                    if length == 0 {
+                        return;
+                    }
                     let head = String::from_utf8_lossy(&request[..length]).into_owned();
                     let answer = {
                         let mut seen = seen.lock().unwrap();
@@ -387,10 +391,10 @@ async fn an_open_over_a_line_that_swallows_packets_is_offline_within_its_deadlin
 }
 
 #[tokio::test]
-async fn a_request_ends_within_its_time_out_with_all_its_attempts() {
+async fn a_request_ends_within_twice_its_time_out_with_all_its_attempts() {
     let hole = Liar::start(|_, _| Vec::new()).await;
     let mut options = hole.options();
-    options.timeout = Duration::from_millis(800);
+    options.timeout = Duration::from_millis(500);
     options.retries = 20;
     let store = native::s3(options).unwrap();
     for kind in ["get", "range", "list", "put", "create"] {
@@ -405,7 +409,12 @@ async fn a_request_ends_within_its_time_out_with_all_its_attempts() {
         };
         let took = began.elapsed().as_millis();
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-        assert!((500..1_100).contains(&took), "{kind}: {took} ms");
+        let (least, most) = if kind == "create" {
+            (500, 800)
+        } else {
+            (700, 1_300)
+        };
+        assert!((least..most).contains(&took), "{kind}: {took} ms");
         let attempts = hole.asked() - before;
         let enough = if kind == "create" {
             attempts == 1
@@ -434,15 +443,35 @@ async fn a_body_that_drips_ends_with_the_time_its_bytes_may_take() {
             false => store.get_range("a", 0..30_000).await.unwrap_err(),
         };
         assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-        // 30,000 bytes at 128 KiB/s are 229 ms, twice.
-        assert!(began.elapsed().as_millis() < 1_500, "{:?}", began.elapsed());
+        // 30,000 bytes at 128 KiB/s are 229 ms; all of it twice.
+        assert!(began.elapsed().as_millis() < 2_200, "{:?}", began.elapsed());
     }
     proxy.clear();
-    // A large body over a slow line, of a length nobody knew before, takes longer than the time-out.
-    let mut options = server.options(&fresh_prefix());
-    options.timeout = Duration::from_millis(200);
-    let store = native::s3(options).unwrap();
-    store.put("log/1", Bytes::from(vec![7; 400])).await.unwrap();
+}
+
+/// Its head says how long it will be, so it may take longer.
+#[tokio::test]
+async fn a_large_object_of_unknown_length_over_a_slow_line_is_read() {
+    const LENGTH: usize = 600_000;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let endpoint = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let _ = stream.read(&mut [0; 4096]).await;
+        let head = format!("HTTP/1.1 200 OK\r\netag: \"1\"\r\ncontent-length: {LENGTH}\r\n\r\n");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        for _ in 0..6 {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            stream.write_all(&vec![7; LENGTH / 6]).await.unwrap();
+        }
+    });
+    let store = native::s3(S3Options {
+        endpoint: Some(endpoint),
+        timeout: Duration::from_millis(600),
+        ..S3Options::new("bucket")
+    })
+    .unwrap();
+    assert_eq!(store.get("a").await.unwrap().unwrap().len(), LENGTH);
 }
 
 #[tokio::test]
@@ -681,9 +710,15 @@ async fn a_scan_or_count_that_is_dropped_or_closed_asks_for_nothing_more() {
         .unwrap();
     let table = engine::table(&db, "t").await;
     for i in 0..24 {
-        ingest(&table, i * 10, i * 10 + 10).await;
+        for mark in 1..3 {
+            let from = i * 10 + 5 * i64::from(mark);
+            let rows = engine::batch(&engine::rows(from, from + 5, mark));
+            table.ingest(&[rows]).await.unwrap();
+        }
         db.flush().await.unwrap();
     }
+    // So that even a count must read.
+    let ones = Predicate::Compare("n".into(), CompareOp::Equal, Value::Int(1));
     for how in ["dropped", "closed"] {
         for counts in [true, false] {
             let reader = open(&server, &prefix, None, Options::default())
@@ -692,9 +727,10 @@ async fn a_scan_or_count_that_is_dropped_or_closed_asks_for_nothing_more() {
             let table = reader.table("t").unwrap();
             proxy.latency(150);
             proxy.reset();
+            let ones = ones.clone();
             let read = async move {
                 match counts {
-                    true => table.scan().count().await.map(drop),
+                    true => table.scan().filter(ones).count().await.map(drop),
                     false => table.scan().stream()?.collect().await.map(drop),
                 }
             };

@@ -14,6 +14,7 @@ const TAKEN: &str = "putIfAbsent 412";
 const GET: &str = "get 200";
 const PART: &str = "get 206";
 const MISSING: &str = "get 404";
+const GONE: &str = "delete 204";
 const LIST: &str = "list 200";
 
 /// Counts of both sides since the last look.
@@ -97,7 +98,11 @@ async fn requests_are_those_of_the_design_on_both_sides() {
     let db = open(&server, &prefix).await;
     meter.takes(&db, "open a new database", &[MISSING, LIST], "56");
     let table = engine::table(&db, "t").await;
-    meter.takes(&db, "create a table", &[RECORD], "-");
+    // The first table of a database proves its store.
+    let proof = [RECORD, TAKEN, GET, GONE, RECORD];
+    meter.takes(&db, "create a table", &proof, "-");
+    engine::table(&db, "second").await;
+    meter.takes(&db, "create another", &[RECORD], "-");
     for i in 0..3 {
         ingest(&table, i * 100, i * 100 + 100).await;
         meter.takes(&db, "small commit", &[RECORD], "11 a publish");

@@ -13,6 +13,7 @@
 
 import http from "node:http";
 import https from "node:https";
+import { s3Request } from "../../scripts/s3-request.mjs";
 
 /**
  * A rule: `{ method?, kind?, path?, nth = 1, every = 1, times = 1, action }`. `path` is a regular expression over the
@@ -31,6 +32,8 @@ import https from "node:https";
  */
 export class Proxy {
   #target;
+  /** Whose keys sign what the proxy itself sends. */
+  #account;
   #agent;
   #server;
   #port = 0;
@@ -41,8 +44,9 @@ export class Proxy {
   #log = [];
   #inFlight = 0;
 
-  constructor(target) {
+  constructor(target, account) {
     this.#target = new URL(target);
+    this.#account = account;
     const { Agent } = this.#target.protocol === "https:" ? https : http;
     this.#agent = new Agent({ keepAlive: true, noDelay: true });
     this.#server = http.createServer({ noDelay: true }, (request, response) =>
@@ -156,6 +160,7 @@ export class Proxy {
   }
 
   async #act(request, body, response, entry) {
+    const { path } = entry;
     const action = entry.kind === "preflight" ? {} : this.#actionFor(entry.method, entry.kind, entry.path);
     const { delayMs = 0, status, page, reset, lost, hang, cut, unconditional, dripMs } = action;
     if (Object.keys(action).length > 0) entry.fault = action;
@@ -164,10 +169,10 @@ export class Proxy {
     if (hang) return void (await new Promise((resolve) => response.on("close", resolve)));
     if (status !== undefined) return void this.#canned(response, entry, action);
     if (page !== undefined) return void this.#page(response, entry, action);
-    if (unconditional) request.rawHeaders = without(request.rawHeaders, "if-none-match");
     let reply;
     try {
-      reply = await this.#forward(request, body);
+      const untold = unconditional && request.headers["if-none-match"] !== undefined;
+      reply = await (untold ? this.#putAnyway(path, body) : this.#forward(request, body));
     } catch {
       return void request.socket.resetAndDestroy();
     }
@@ -208,6 +213,13 @@ export class Proxy {
     response.end("<!doctype html>\n<html><title>Sign in</title><body>Please sign in.</body></html>\n");
   }
 
+  /** Without the condition, which the client's signature covers: signed anew. */
+  async #putAnyway(path, body) {
+    const key = decodeURIComponent(new URL(path, "http://x").pathname);
+    const { status, headers, body: bytes } = await s3Request(this.#account, "PUT", key, { body });
+    return { status, headers: { etag: headers.get("etag"), "content-length": bytes.length }, body: bytes };
+  }
+
   #forward(request, body) {
     const { request: send } = this.#target.protocol === "https:" ? https : http;
     const { hostname, port } = this.#target;
@@ -225,9 +237,9 @@ export class Proxy {
   }
 }
 
-/** Starts a proxy on a free port. */
-export async function startProxy({ target }) {
-  const proxy = new Proxy(target);
+/** Starts a proxy on a free port. `account` is what `startS3` gives. */
+export async function startProxy({ target, account }) {
+  const proxy = new Proxy(target, account);
   await proxy.up();
   return proxy;
 }
@@ -238,7 +250,7 @@ export async function startControl({ target, server }) {
   const answer = async (path, body) => {
     const [id, what] = path.split("/");
     if (id === "new") {
-      const made = await startProxy({ target: asJson(body).target ?? target });
+      const made = await startProxy({ target: asJson(body).target ?? target, account: server });
       proxies.set(String(proxies.size + 1), made);
       return { id: String(proxies.size), endpoint: made.endpoint };
     }
@@ -346,11 +358,6 @@ async function readAll(stream) {
   const chunks = [];
   for await (const chunk of stream) chunks.push(chunk);
   return Buffer.concat(chunks);
-}
-
-function without(rawHeaders, name) {
-  const pairs = rawHeaders.flatMap((_, i) => (i % 2 === 0 ? [[rawHeaders[i], rawHeaders[i + 1]]] : []));
-  return pairs.filter(([given]) => given.toLowerCase() !== name).flat();
 }
 
 async function drip(response, body, ms) {

@@ -67,13 +67,7 @@ class Objects implements Service {
     return engine().then((instance) => instance.probe(spec, signal));
   }
 
-  start(
-    id: number,
-    on: number,
-    method: string,
-    args: unknown[],
-    signal: AbortSignal | undefined,
-  ): void {
+  start(id: number, on: number, method: string, args: unknown[], signal: AbortSignal | undefined): void {
     if (on === 0) return this.open(id, args, signal);
     let made: AnyHandle;
     try {
@@ -106,7 +100,9 @@ class Objects implements Service {
 
   private open(id: number, [data, wal, options]: unknown[], signal: AbortSignal | undefined): void {
     const specs = [data, wal].map((spec) => revive(spec as StoreSpec | undefined, this.peer));
-    const opening = engine().then((instance) => instance.open(specs[0]!, specs[1], options as object, signal));
+    const opening = engine().then((instance) =>
+      instance.open(specs[0]!, specs[1], options as object, signal),
+    );
     const db = opening.then(({ db }) => db as Handle<never> as AnyHandle);
     this.openings.set(id, opening);
     this.objects.set(id, new Later(db));

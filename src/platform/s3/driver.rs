@@ -1,6 +1,5 @@
 //! Makes calls: signs, sends, waits, and does what `answer` and `retry` decide. Invariants: every
-//! attempt is counted; a call, all its attempts and pauses together, ends within the time-out and the time its bytes
-//! may take; no lock and no permit is held while waiting to try again;
+//! attempt is counted and has a time-out, and all of a call together twice that, beside the time its bytes may take; no lock and no permit is held while waiting to try again;
 //! dropping a call ends its request, except a conditional PUT, which goes on to its end (PROTOCOL C2).
 
 use super::{
@@ -92,11 +91,11 @@ impl S3 {
         let mut again = false;
         loop {
             let began = self.inner.runtime.monotonic();
-            let left = bounds.left(&tries);
-            let (request, keys) = self.prepare(&common, refused.as_ref(), left).await?;
+            let timeout = bounds.attempt(&tries);
+            let (request, keys) = self.prepare(&common, refused.as_ref(), timeout).await?;
             tries.took(self.since(began), Duration::ZERO);
             let announced = request.announced.clone();
-            let timeout = bounds.attempt(&call.op, &tries);
+            let timeout = bounds.attempt(&tries);
             let (answer, took) = self.attempt(call, request, (timeout, &tries, again)).await;
             tries.took(took, Self::moving(call, &announced));
             again = true;

@@ -20,9 +20,9 @@ pub struct S3Options {
     pub path_style: Option<bool>,
     /// Who signs, with what.
     pub access: Access,
-    /// The longest that a request may take, all its attempts and the pauses between them together. The time that
-    /// its bytes may take (at 128 KiB/s, at most ten minutes; twice, if it is repeated) comes on top, and so does
-    /// the wait for a place among `concurrency`.
+    /// The longest that an attempt may take; a request that is repeated takes at most twice that, all its attempts
+    /// and the pauses between them together. The time that its bytes may take (at 128 KiB/s, at most ten minutes;
+    /// twice, if it is repeated) comes on top, and so does the wait for a place among `concurrency`.
     pub timeout: Duration,
     /// How often a failed attempt is repeated, while there is time.
     pub retries: u32,

@@ -58,28 +58,23 @@ pub(super) enum Next {
 /// What bounds a call.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Bounds {
-    /// So often a failed attempt is repeated, …
+    /// So often a failed attempt is repeated.
     pub(super) retries: u32,
-    /// … and so long all of them and the pauses may take, without the time that bytes may take.
+    /// So long an attempt may take, and twice as long all of them with the pauses, without the time that bytes
+    /// may take.
     pub(super) timeout: Duration,
     /// Whether there may be other credentials.
     pub(super) renewable: bool,
 }
 
 impl Bounds {
-    /// What is left of the time-out.
-    pub(super) fn left(&self, tries: &Tries) -> Duration {
-        self.timeout.saturating_sub(tries.spent)
+    /// How long the next attempt may take.
+    pub(super) fn attempt(&self, tries: &Tries) -> Duration {
+        self.timeout.min(self.left(tries))
     }
 
-    /// How long the next attempt may take: half of what is left, so that there is time for another, where another
-    /// may follow; a connection that swallows packets is not heard of again.
-    pub(super) fn attempt(&self, op: &Op, tries: &Tries) -> Duration {
-        let left = self.left(tries);
-        match tries.failed >= self.retries || *op == Op::PutIfAbsent {
-            true => left,
-            false => left / 2,
-        }
+    fn left(&self, tries: &Tries) -> Duration {
+        (self.timeout * 2).saturating_sub(tries.spent)
     }
 }
 
@@ -103,13 +98,15 @@ fn step(op: &Op, verdict: Verdict, tries: &mut Tries, bounds: Bounds) -> Next {
                 return Next::Fail(error);
             }
             let least = wait.unwrap_or_default();
-            if bounds.left(tries) <= least {
+            let left = bounds.left(tries).saturating_sub(least);
+            if left.is_zero() {
                 return Next::Fail(no_time(error, wait));
             }
             let first = if early { 400 } else { 100 };
-            let bound = (first << tries.failed.min(6)).min(5_000);
+            let bound = Duration::from_millis((first << tries.failed.min(6)).min(5_000));
             tries.failed += 1;
-            Next::After(least, Duration::from_millis(bound))
+            // Most of the time is for the attempt.
+            Next::After(least, bound.min(left / 4))
         }
         Verdict::Skewed { error, server } => {
             if std::mem::replace(&mut tries.reset_clock, true) {
