@@ -1,0 +1,11 @@
+//! What batches, keys, predicates and merges do with Arrow data of every type.
+#![cfg(not(target_arch = "wasm32"))]
+
+mod arrow_types;
+mod convert;
+mod intake;
+mod key;
+mod merge;
+mod predicate;
+#[path = "../support/mod.rs"]
+mod support;
