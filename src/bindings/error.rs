@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result};
 use js_sys::{Object, Promise, Reflect};
+use std::pin::Pin;
 use wasm_bindgen::JsValue;
 
 /// `{ kind, message }`, which js/src/errors.ts makes a `LakeshoreError` of.
@@ -27,7 +28,12 @@ pub(super) fn get(object: &JsValue, name: &str) -> JsValue {
 pub(super) fn promise<T: Into<JsValue>>(
     future: impl Future<Output = Result<T>> + 'static,
 ) -> Promise {
-    wasm_bindgen_futures::future_to_promise(
-        async move { future.await.map(Into::into).map_err(to_js) },
-    )
+    start(Box::pin(async move {
+        future.await.map(Into::into).map_err(to_js)
+    }))
+}
+
+/// Not generic: what the runtime makes of a future would be there once for each call, at some 2 KB.
+fn start(future: Pin<Box<dyn Future<Output = std::result::Result<JsValue, JsValue>>>>) -> Promise {
+    wasm_bindgen_futures::future_to_promise(future)
 }
