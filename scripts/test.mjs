@@ -6,8 +6,9 @@
 
 import { readdirSync } from "node:fs";
 import { join } from "node:path";
+import { holdBudget } from "./budget.mjs";
 import { build } from "./build.mjs";
-import { root, run, step, toolBin } from "./lib.mjs";
+import { beside, root, run, step, toolBin } from "./lib.mjs";
 import { startTestServers } from "./s3-server.mjs";
 import { testBrowser } from "./test-browser.mjs";
 import { setup } from "./setup.mjs";
@@ -25,36 +26,65 @@ const testsIn = (folder) =>
   readdirSync(join(root, "tests", folder))
     .filter((name) => name.endsWith(".test.mjs"))
     .map((name) => join("tests", folder, name));
+/** Files of two at a time: each of them waits for its browser, servers and processes more than it works. */
 const nodeTest = (folder, ...options) =>
-  run(process.execPath, ["--test", ...options, ...testsIn(folder)], { env });
+  run(process.execPath, ["--test", "--test-concurrency=2", ...options, ...testsIn(folder)], { env });
+const tsc = (project) => npx("typescript/bin/tsc", "-p", `${project}/tsconfig.json`);
 
-const steps = [
+const formats = [
   ["rust format", () => rustFormat()],
   ["typescript format", () => npx("prettier/bin/prettier.cjs", "--check", ...formatted)],
-  ["clippy native", () => clippyNative()],
-  ["clippy wasm32", () => cargo("clippy", "-q", "--lib", "--target", wasmTarget, "--", "-D", "warnings")],
-  ["clippy wasm32 js", () => clippyJs()],
-  ["s3 server", () => startServers()],
+];
+const clippy = [
+  ["clippy native", () => cargo("clippy", "-q", "--all-targets", "--", "-D", "warnings")],
+  ["clippy wasm32", () => clippyWasm()],
+  ["clippy wasm32 js", () => clippyWasm("--test", "wasm*", "--features", "js")],
+];
+const making = [
+  ["build", () => build()],
+  ["budget of bytes", () => holdBudget()],
+];
+const rust = [
   ["rust tests", () => cargo("test", "-q", "--no-fail-fast", "--", "--show-output"), countRust],
   [
     "rust tests that stop the s3 server",
     () => cargo("test", "-q", "--test", "s3", "--", "--ignored"),
     countRust,
   ],
+];
+const simulation = [
   ["simulation", () => simulate(), countRust],
   ["mutants of the simulation", () => mutants()],
+];
+const node = [
+  ["typescript", () => tsc("tests/node")],
+  ["typescript in a page", () => tsc("tests/browser")],
+  ["typescript in the demo page", () => tsc("www")],
+  ["node tests", () => nodeTest("node"), countNode],
+];
+const wasm = [
   ["rust tests on wasm32", () => testWasm(), countRust],
   ["wasm-pack in Chrome", () => testBrowser("chrome", env), countRust],
-  ["build", () => build()],
-  ["typescript", () => npx("typescript/bin/tsc", "-p", "tests/node/tsconfig.json")],
-  ["typescript in a page", () => npx("typescript/bin/tsc", "-p", "tests/browser/tsconfig.json")],
-  ["typescript in the demo page", () => npx("typescript/bin/tsc", "-p", "www/tsconfig.json")],
-  ["node tests", () => nodeTest("node"), countNode],
+];
+const packaged = [
   ["browser tests", () => nodeTest("browser", "--test-timeout=180000"), countNode],
   ["rust example", () => rustExample()],
   // What bounds a test bounds its file, too: 1,000 commits take minutes.
   ["edge tests", () => nodeTest("edge", `--test-timeout=${long ? 900_000 : 180_000}`), countNode],
   ["quickstart", () => run(process.execPath, ["examples/quickstart.mjs"])],
+];
+
+/** One after the other; those in a list of lists at the same time. */
+const steps = [
+  ...formats,
+  // The linker of the release build has one thread for minutes.
+  [clippy, making],
+  ["s3 server", () => startServers()],
+  ...rust,
+  // One thread, and virtual time: the other core is free.
+  [simulation, node],
+  ...wasm,
+  ...packaged,
 ];
 const always = new Set(["build", "s3 server"]);
 const formatted = [
@@ -92,17 +122,9 @@ async function rustExample() {
   await cargo("build", ...options);
 }
 
-/** Tests may unwrap, panic and read clocks, in their helpers, too; the crate may not. */
-async function clippyNative() {
-  const allowed = ["unwrap_used", "expect_used", "panic", "disallowed_methods"];
-  const allow = allowed.flatMap((lint) => ["-A", `clippy::${lint}`]);
-  await cargo("clippy", "-q", "--lib", "--", "-D", "warnings");
-  await cargo("clippy", "-q", "--all-targets", "--", "-D", "warnings", ...allow);
-}
-
-function clippyJs() {
-  const features = ["--lib", "--test", "wasm*", "--features", "js", "--target", wasmTarget];
-  return cargo("clippy", "-q", ...features, "--", "-D", "warnings");
+/** The crate as it is used without its door, and with it. */
+function clippyWasm(...options) {
+  return cargo("clippy", "-q", "--lib", ...options, "--target", wasmTarget, "--", "-D", "warnings");
 }
 
 /**
@@ -152,14 +174,30 @@ function sum(output, pattern) {
 
 let passed = 0;
 let failed = 0;
+let reached = false;
+
+/** Whether it was asked for; called in their order. */
+function asked(name) {
+  reached ||= name.includes(from);
+  return (reached && name.includes(only)) || always.has(name);
+}
+
+async function runSteps(steps) {
+  for (const [name, action, count] of steps) {
+    let output;
+    await step(name, async () => (output = await action()));
+    passed += count ? count(String(output)) : 1;
+  }
+}
+
 try {
   await setup();
-  const first = steps.findIndex(([name]) => name.includes(from));
-  for (const [at, [name, action, count]] of steps.entries()) {
-    if ((at < first || !name.includes(only)) && !always.has(name)) continue;
-    let output;
-    await step(name, async () => void (output = await action()));
-    passed += count ? count(String(output)) : 1;
+  for (const one of steps) {
+    if (typeof one[0] === "string") await runSteps([one].filter(([name]) => asked(name)));
+    else
+      await beside(
+        ...one.map((lane) => lane.filter(([name]) => asked(name))).map((lane) => () => runSteps(lane)),
+      );
   }
 } catch (error) {
   failed = 1;

@@ -1,6 +1,13 @@
 //! The engine through its public door, natively, in one process or in several; what a device without a
 //! network does is in tests/offline.
 #![cfg(not(target_arch = "wasm32"))]
+// Tests may, in their own functions, too.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 mod bad_input;
 mod changes;
