@@ -10,6 +10,7 @@
 )]
 
 mod bad_input;
+mod budget;
 mod changes;
 mod close;
 mod contention;
