@@ -1,10 +1,11 @@
 // All checks, in order; stops at the first failure. Last line: `N passed, N failed`.
 //   node scripts/test.mjs                 what CI runs
 //   node scripts/test.mjs --long          randomised tests run for longer
-//   node scripts/test.mjs --only=WORD     the steps whose name has WORD (set-up and build always run)
+//   node scripts/test.mjs --only=WORD     the steps whose name has WORD (set-up always runs, build and servers where one of them needs these)
 //   node scripts/test.mjs --from=WORD     the steps from the first whose name has WORD on, as after a failure
+//   node scripts/test.mjs --list          the names of the steps that would be run
 
-import { readdirSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
 import { holdBudget } from "./budget.mjs";
 import { build } from "./build.mjs";
@@ -13,6 +14,7 @@ import { startTestServers } from "./s3-server.mjs";
 import { testBrowser } from "./test-browser.mjs";
 import { setup } from "./setup.mjs";
 
+const description = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 const wasmTarget = "wasm32-unknown-unknown";
 const long = process.argv.includes("--long");
 const argument = (name) => process.argv.find((a) => a.startsWith(`--${name}=`))?.slice(name.length + 3) ?? "";
@@ -71,7 +73,7 @@ const packaged = [
   ["rust example", () => rustExample()],
   // What bounds a test bounds its file, too: 1,000 commits take minutes.
   ["edge tests", () => nodeTest("edge", `--test-timeout=${long ? 900_000 : 180_000}`), countNode],
-  ["quickstart", () => run(process.execPath, ["examples/quickstart.mjs"])],
+  ["commands", () => run(process.execPath, ["--test", ...testsIn("commands")], { env }), countNode],
 ];
 
 /** One after the other; those in a list of lists at the same time. */
@@ -86,21 +88,11 @@ const steps = [
   ...wasm,
   ...packaged,
 ];
-const always = new Set(["build", "s3 server"]);
-const formatted = [
-  "js/src",
-  "scripts",
-  "tests/browser",
-  "tests/edge",
-  "tests/node",
-  "tests/support/*.mjs",
-  "examples",
-  "bench/browser",
-  "bench/node",
-  "www",
-  "package.json",
-  "tsconfig.json",
-];
+/** Steps that later ones need, unless only these are asked for. */
+const needed = new Set(["build", "s3 server"]);
+const needNothing = new Set([...formats, ...clippy].map(([name]) => name));
+/** What `npm run format` formats. */
+const formatted = description.scripts.format.split(" ").slice(2);
 
 async function startServers() {
   servers = await startTestServers();
@@ -174,12 +166,19 @@ function sum(output, pattern) {
 
 let passed = 0;
 let failed = 0;
-let reached = false;
 
-/** Whether it was asked for; called in their order. */
-function asked(name) {
-  reached ||= name.includes(from);
-  return (reached && name.includes(only)) || always.has(name);
+/** The names of the steps that are to be run. */
+function asked() {
+  const names = steps
+    .flatMap((one) => (typeof one[0] === "string" ? [one] : one.flat()))
+    .map(([name]) => name);
+  const first = Math.max(
+    names.findIndex((name) => name.includes(from)),
+    0,
+  );
+  const chosen = new Set(names.filter((name, at) => at >= first && name.includes(only)));
+  const needs = [...chosen].some((name) => !needNothing.has(name));
+  return names.filter((name) => chosen.has(name) || (needs && needed.has(name)));
 }
 
 async function runSteps(steps) {
@@ -190,20 +189,24 @@ async function runSteps(steps) {
   }
 }
 
-try {
-  await setup();
-  for (const one of steps) {
-    if (typeof one[0] === "string") await runSteps([one].filter(([name]) => asked(name)));
-    else
-      await beside(
-        ...one.map((lane) => lane.filter(([name]) => asked(name))).map((lane) => () => runSteps(lane)),
-      );
+async function main() {
+  const names = asked();
+  if (process.argv.includes("--list")) return console.log(names.join("\n"));
+  const chosen = (steps) => steps.filter(([name]) => names.includes(name));
+  try {
+    await setup();
+    for (const one of steps) {
+      if (typeof one[0] === "string") await runSteps(chosen([one]));
+      else await beside(...one.map((lane) => () => runSteps(chosen(lane))));
+    }
+  } catch (error) {
+    failed = 1;
+    console.error(error.message);
+  } finally {
+    await servers?.stop();
   }
-} catch (error) {
-  failed = 1;
-  console.error(error.message);
-} finally {
-  await servers?.stop();
+  console.log(`${passed} passed, ${failed} failed`);
+  process.exitCode = failed ? 1 : 0;
 }
-console.log(`${passed} passed, ${failed} failed`);
-process.exitCode = failed ? 1 : 0;
+
+await main();
