@@ -102,6 +102,8 @@ elsewhere(
   "tests/edge/support/project.mjs",
   '"install", ...options',
 );
+for (const name of offered().filter((name) => name.startsWith("npx esbuild ")))
+  elsewhere(name, "tests/edge/bundlers.test.mjs", 'blocks.get("Browsers: sh")');
 for (const name of offered().filter((name) => name.startsWith("deno run ")))
   elsewhere(name, "tests/edge/readme.test.mjs", "denoPermissions()");
 
