@@ -1,5 +1,7 @@
 // `npm run bench`: measures, never fails a test. Natively against tonbo, the package in Node, the package in Chromium.
 // ROWS, READS and ROUNDS change the size; ENGINES=lakeshore leaves the rival out.
+// SMALL=1 makes a run of seconds, which shows that it can be run: it measures nothing, and of the native rival it only
+// checks the lock.
 //   node scripts/bench.mjs             natively and in Node
 //   node scripts/bench.mjs native      lakeshore against tonbo
 //   node scripts/bench.mjs node        the package in Node
@@ -7,6 +9,7 @@
 
 import { join } from "node:path";
 import { build } from "./build.mjs";
+import { compile } from "./cargo.mjs";
 import { cache, root, run } from "./lib.mjs";
 import { installDebian, setup } from "./setup.mjs";
 
@@ -30,8 +33,12 @@ async function packaged(where) {
 
 /** The rivals' manifest and target directory are their own: they are never dependencies of the product. */
 async function native() {
-  const manifest = join(root, "bench", "native", "Cargo.toml");
+  const manifest = ["--manifest-path", join(root, "bench", "native", "Cargo.toml")];
+  if (process.env.SMALL) {
+    await run("cargo", ["metadata", "--locked", "--format-version", "1", ...manifest], { quiet: true });
+    return run("cargo", ["run", "-q", "--locked", "--no-default-features", ...manifest]);
+  }
   const env = { CARGO_TARGET_DIR: join(cache, "target-bench") };
-  await run("cargo", ["build", "--release", "--locked", "--manifest-path", manifest], { env });
+  await compile("bench", ["build", "--release", "--locked", ...manifest], { env });
   return run(join(env.CARGO_TARGET_DIR, "release", "lakeshore-bench"), [], { env });
 }

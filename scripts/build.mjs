@@ -1,8 +1,9 @@
 // The build: the one wasm (release, fat LTO), its glue, and the TypeScript package.
 // Skipped where nothing it is made of changed; what was built stays in the cache under the digest of its
 // inputs, so that a second clone finds it there.
-//   node scripts/build.mjs         release
-//   node scripts/build.mjs --dev   a quick, big wasm for working on it
+//   node scripts/build.mjs           release: the one to ship
+//   node scripts/build.mjs --quick   that one where the cache has it, or else one that takes a third of the time
+//   node scripts/build.mjs --dev     a quick, big wasm for working on it
 
 import {
   cpSync,
@@ -15,47 +16,68 @@ import {
   statSync,
   writeFileSync,
 } from "node:fs";
+import { homedir } from "node:os";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
 import { brotliCompressSync, constants, gzipSync } from "node:zlib";
-import { cache, digest, environment, root, run, step, toolBin, wasmBindgenVersion } from "./lib.mjs";
+import { bindgenInputs, cache, digest, environment, root, run, step, together, toolBin } from "./lib.mjs";
+import { compile } from "./cargo.mjs";
 import { guardGlue, guardVersion } from "./glue.mjs";
-import { setup } from "./setup.mjs";
+import { buildBindgen, setup } from "./setup.mjs";
 
 const target = "wasm32-unknown-unknown";
 /** How many builds of each kind the cache keeps. */
 const keep = 4;
+/** Cargo's profile for each kind of wasm, and its folder. */
+const profiles = { release: "release", quick: "quick", dev: "dev" };
+const folders = { ...profiles, dev: "debug" };
 
-export async function build({ dev = false } = {}) {
-  await step("build: wasm", () => cached("wasm", wasmInputs(dev), (out) => buildWasm(out, dev)));
-  await step("build: typescript", () => cached("dist", typescriptInputs(), buildTypescript));
-  if (!dev) printSizes();
+/** Builds, and gives which kind of wasm is there now: `release`, `quick` or `dev`. */
+export async function build({ dev = false, quick = false } = {}) {
+  const kinds = dev ? ["dev"] : quick ? ["release", "quick"] : ["release"];
+  await step("build: wasm", () =>
+    cached("wasm", kinds.map(wasmInputs), (out) => buildWasm(out, kinds.at(-1))),
+  );
+  await step("build: typescript", () => cached("dist", [typescriptInputs()], buildTypescript));
+  const built = kinds.find((kind) => wasmInputs(kind) === stampOf(join(root, "js", "wasm")));
+  if (built === "release") printSizes();
+  return built;
 }
 
-const wasmInputs = (dev) =>
-  digest(["src", "Cargo.toml", "Cargo.lock"], wasmBindgenVersion, dev ? "dev" : "release", guardVersion);
+const wasmInputs = (kind) =>
+  digest(["src", "Cargo.toml", "Cargo.lock", ".cargo/config.toml", ...bindgenInputs], kind, guardVersion);
 const typescriptInputs = () =>
   digest(["js/src", "js/wasm/lakeshore.d.ts", "tsconfig.json", "package-lock.json"]);
 
-/** Fills `js/<name>` from the cache, or by `make`, unless it already has the inputs' digest. */
-async function cached(name, inputs, make) {
+/** What a folder was made of. */
+function stampOf(folder) {
+  const stamp = join(folder, ".inputs");
+  return existsSync(stamp) ? readFileSync(stamp, "utf8") : undefined;
+}
+
+/**
+ * Fills `js/<name>` with the first of `choices`, digests of inputs, that is there already or in the cache; where none
+ * is, with the last of them, by `make`.
+ */
+async function cached(name, choices, make) {
   const out = join(root, "js", name);
-  const stamp = join(out, ".inputs");
-  if (existsSync(stamp) && readFileSync(stamp, "utf8") === inputs) return "unchanged";
-  const store = join(cache, "build", `${name}-${inputs}`);
-  const found = existsSync(store);
-  if (!found) {
+  const storeOf = (inputs) => join(cache, "build", `${name}-${inputs}`);
+  const present = stampOf(out);
+  const found = choices.find((inputs) => inputs === present || existsSync(storeOf(inputs)));
+  if (found !== undefined && found === present) return "unchanged";
+  const inputs = found ?? choices.at(-1);
+  if (found === undefined) {
     const fresh = join(cache, "build", `making-${process.pid}-${name}`);
     rmSync(fresh, { recursive: true, force: true });
     mkdirSync(fresh, { recursive: true });
     await make(fresh);
     writeFileSync(join(fresh, ".inputs"), inputs);
-    if (!existsSync(store)) renameSync(fresh, store);
+    if (!existsSync(storeOf(inputs))) renameSync(fresh, storeOf(inputs));
     dropOld(name);
   }
   rmSync(out, { recursive: true, force: true });
-  cpSync(store, out, { recursive: true });
-  return found ? "from the cache" : "made";
+  cpSync(storeOf(inputs), out, { recursive: true });
+  return found === undefined ? "made" : "from the cache";
 }
 
 /** Keeps the newest few builds. */
@@ -77,20 +99,32 @@ function readModified(path) {
   }
 }
 
-async function buildWasm(out, dev) {
-  const profile = dev ? [] : ["--release"];
-  await run("cargo", ["build", "--lib", ...profile, "--target", target, "--features", "js"]);
-  const folder = join(environment().CARGO_TARGET_DIR, target, dev ? "debug" : "release");
-  await run(join(toolBin, "wasm-bindgen"), [
-    join(folder, "lakeshore.wasm"),
-    ...["--target", "web", "--out-dir", out, "--out-name", "lakeshore"],
-    // After a trap the package makes a fresh instance of the same module (js/src/engine.ts).
-    "--experimental-reset-state-function",
-    "--omit-default-module-path",
-    ...(dev ? ["--keep-debug"] : ["--remove-name-section", "--remove-producers-section"]),
-  ]);
+async function buildWasm(out, kind) {
+  // The tool is small, and waits for nothing that the engine waits for.
+  await together(buildBindgen(), compileWasm(kind));
+  const from = join(environment().CARGO_TARGET_DIR, target, folders[kind], "lakeshore.wasm");
+  await run(join(toolBin, "package"), [from, out, ...(kind === "dev" ? ["--dev"] : [])]);
   guardGlue(out);
-  if (!dev) writeFileSync(join(out, "sizes.json"), JSON.stringify(sizes(out)));
+  if (kind === "release") writeFileSync(join(out, "sizes.json"), JSON.stringify(sizes(out)));
+}
+
+async function compileWasm(kind) {
+  const options = ["--lib", "--locked", "--profile", profiles[kind], "--target", target, "--features", "js"];
+  // Those of tests have the machine's paths, too, and share what it is linked from.
+  if (kind === "dev") return compile("wasm", ["build", ...options]);
+  await compile("crates", ["fetch", "--locked", "--target", target]);
+  const flags = JSON.stringify(await withoutPaths());
+  return compile("wasm", ["build", ...options, "--config", `target.${target}.rustflags=${flags}`]);
+}
+
+/** What keeps this machine's paths out of the module's messages: its bytes do not depend on where it was built. */
+async function withoutPaths() {
+  const registry = join(process.env.CARGO_HOME || join(homedir(), ".cargo"), "registry", "src");
+  const sources = existsSync(registry) ? readdirSync(registry).map((name) => join(registry, name)) : [];
+  const sysroot = (await run("rustc", ["--print", "sysroot"], { quiet: true })).trim();
+  const library = join(sysroot, "lib", "rustlib", "src", "rust");
+  const places = [...sources.map((source) => [source, ""]), [library, "rust"], [root, "lakeshore"]];
+  return places.map(([from, to]) => `--remap-path-prefix=${from}=${to}`);
 }
 
 async function buildTypescript(out) {
@@ -103,13 +137,20 @@ function sizes(folder) {
   return { raw: bytes.length, gzip: gzipSync(bytes, { level: 9 }).length, brotli: brotli.length };
 }
 
+/** Of the release build that is in js/wasm; undefined where another one is. */
+export function builtSizes() {
+  const path = join(root, "js", "wasm", "sizes.json");
+  return existsSync(path) ? JSON.parse(readFileSync(path, "utf8")) : undefined;
+}
+
 function printSizes() {
-  const { raw, gzip, brotli } = JSON.parse(readFileSync(join(root, "js", "wasm", "sizes.json"), "utf8"));
+  const { raw, gzip, brotli } = builtSizes();
   const kb = (n) => `${Math.round(n / 1000)} KB`;
   console.log(`wasm: ${kb(raw)} raw, ${kb(gzip)} gzip -9, ${kb(brotli)} brotli 11`);
 }
 
 if (import.meta.url === pathToFileURL(process.argv[1]).href) {
+  const [dev, quick] = ["--dev", "--quick"].map((flag) => process.argv.includes(flag));
   await setup({ tests: false });
-  await build({ dev: process.argv.includes("--dev") });
+  await build({ dev, quick });
 }

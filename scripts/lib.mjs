@@ -1,6 +1,7 @@
 // What the scripts share: where the cache is, running programs, timing steps. Node's own modules only:
 // these scripts run before `npm ci`.
 
+import { AsyncLocalStorage } from "node:async_hooks";
 import { spawn } from "node:child_process";
 import { createHash } from "node:crypto";
 import { existsSync, readFileSync, readdirSync, statSync } from "node:fs";
@@ -10,10 +11,13 @@ import { fileURLToPath } from "node:url";
 
 export const root = fileURLToPath(new URL("..", import.meta.url)).replace(/\/$/, "");
 export const cache = process.env.LAKESHORE_CACHE || join(homedir(), ".cache", "lakeshore");
-export const wasmBindgenVersion = "0.2.130";
-export const toolBin = join(cache, "tools", `wasm-bindgen-${wasmBindgenVersion}`, "bin");
 export const wasmPackVersion = "0.15.1";
 export const wasmPackBin = join(cache, "tools", `wasm-pack-${wasmPackVersion}`, "bin");
+/** wasm-bindgen's programs, made of what scripts/bindgen says. */
+export const bindgenInputs = ["Cargo.toml", "Cargo.lock", "src"].map((name) =>
+  join("scripts", "bindgen", name),
+);
+export const toolBin = join(cache, "tools", `bindgen-${digest(bindgenInputs)}`, "bin");
 export const venv = join(cache, "venv");
 export const python = join(venv, "bin", "python");
 
@@ -29,21 +33,37 @@ export function environment(extra = {}) {
   };
 }
 
+const lanes = new AsyncLocalStorage();
+
+/** Where what happens now is shown: at once, or, in one of several lanes, when its step ends. */
+const screen = () => lanes.getStore() ?? process.stdout;
+
+/** Runs actions at the same time; what each step of them prints stays in one piece. Fails after the last has ended. */
+export function beside(...actions) {
+  const inLane = (action) => {
+    const held = [];
+    const flush = () => void process.stdout.write(held.splice(0).join(""));
+    return lanes.run({ write: (text) => void held.push(text), flush }, action).finally(flush);
+  };
+  return together(...actions.map(inLane));
+}
+
 /** Runs a program, shows what it prints, and resolves to it; rejects if it fails. */
 export function run(command, args, { env = {}, quiet = false, cwd = root } = {}) {
   return new Promise((resolve, reject) => {
     const child = spawn(command, args, { cwd, env: environment(env), stdio: ["ignore", "pipe", "pipe"] });
     let output = "";
+    const [out, err] = lanes.getStore() ? [screen(), screen()] : [process.stdout, process.stderr];
     const take = (stream) => (chunk) => {
       output += chunk;
-      if (!quiet) stream.write(chunk);
+      if (!quiet) stream.write(String(chunk));
     };
-    child.stdout.on("data", take(process.stdout));
-    child.stderr.on("data", take(process.stderr));
+    child.stdout.on("data", take(out));
+    child.stderr.on("data", take(err));
     child.on("error", (error) => reject(Object.assign(error, { output })));
     child.on("close", (code, signal) => {
       if (code === 0) return resolve(output);
-      if (quiet) process.stderr.write(output);
+      if (quiet) err.write(output);
       const line = [command, ...args].join(" ");
       reject(Object.assign(new Error(`${line}: ${signal ?? `exit code ${code}`}`), { output }));
     });
@@ -64,18 +84,26 @@ export async function works(command, args = ["--version"]) {
   }
 }
 
+/** Waits for all of them, then fails with the first that failed: nothing goes on behind a failure's back. */
+export async function together(...promises) {
+  const ended = await Promise.allSettled(promises);
+  for (const { status, reason } of ended) if (status === "rejected") throw reason;
+  return ended.map(({ value }) => value);
+}
+
 /** Runs a step and prints its name and seconds. */
 export async function step(name, action) {
   const start = performance.now();
-  const seconds = () => ((performance.now() - start) / 1000).toFixed(1);
+  const say = (text) => {
+    screen().write(`# ${name}: ${text} ${((performance.now() - start) / 1000).toFixed(1)} s\n`);
+    lanes.getStore()?.flush();
+  };
   try {
     const result = await action();
-    console.log(
-      `# ${name}: ${typeof result === "string" && !result.includes("\n") ? `${result}, ` : ""}${seconds()} s`,
-    );
+    say(typeof result === "string" && result && !result.includes("\n") ? `${result},` : "took");
     return result;
   } catch (error) {
-    console.log(`# ${name}: FAILED after ${seconds()} s`);
+    say("FAILED after");
     throw error;
   }
 }

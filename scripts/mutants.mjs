@@ -1,6 +1,7 @@
 // Shows that the simulation can fail: rules of PROTOCOL are switched off in a copy of the engine, one
 // at a time, and the checker has to notice within 500 seeds.
 //   node scripts/mutants.mjs [WORD]      the mutants whose name has WORD
+//   node scripts/mutants.mjs --check     only whether the patches still fit, in a second
 // All patches go into one copy, each behind a switch that `MUTANT=name` turns on, so that it takes one
 // build. A patch that no longer fits exactly once is an error: bring it up to date with the rule.
 
@@ -40,21 +41,23 @@ function copyTree() {
 
 function patch() {
   const texts = new Map();
+  const wrong = [];
   for (const { name, patches } of mutants) {
     for (const [file, search, replace] of patches) {
       const path = join(tree, "src", file);
       const text = texts.get(path) ?? readFileSync(path, "utf8");
       const found = readFileSync(join(root, "src", file), "utf8").split(search).length - 1;
       if (found !== 1)
-        throw new Error(`mutant ${name}: its patch fits ${found} times into src/${file}:\n${search}`);
-      if (!text.includes(search))
-        throw new Error(`mutant ${name}: another mutant changed its place in src/${file}`);
+        wrong.push(`mutant ${name}: its patch fits ${found} times into src/${file}:\n${search}`);
+      else if (!text.includes(search))
+        wrong.push(`mutant ${name}: another one changed its place in src/${file}`);
       texts.set(
         path,
         text.replace(search, () => replace),
       );
     }
   }
+  if (wrong.length > 0) throw new Error(wrong.join("\n"));
   for (const [path, text] of texts) writeFileSync(path, text);
   const lib = join(tree, "src/lib.rs");
   writeFileSync(lib, readFileSync(lib, "utf8") + switches);
@@ -89,6 +92,10 @@ function simulate(name) {
 
 copyTree();
 patch();
+if (word === "--check") {
+  console.log(`${mutants.flatMap(({ patches }) => patches).length} patches fit`);
+  process.exit();
+}
 console.log(`building ${mutants.length} mutants in ${tree}`);
 const built = await cargo(["test", "-q", "--test", "sim", "--no-run"], {}, true);
 if (built.code !== 0) throw new Error("the mutants do not compile");

@@ -3,9 +3,19 @@
 //   node scripts/setup.mjs              all
 //   node scripts/setup.mjs --no-python  without the venv that only tests use
 
-import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import {
+  chmodSync,
+  copyFileSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  writeFileSync,
+} from "node:fs";
 import { join } from "node:path";
 import { pathToFileURL } from "node:url";
+import { compile } from "./cargo.mjs";
 import {
   cache,
   digest,
@@ -13,9 +23,9 @@ import {
   root,
   run,
   step,
+  together,
   toolBin,
   venv,
-  wasmBindgenVersion,
   wasmPackBin,
   wasmPackVersion,
   works,
@@ -26,19 +36,30 @@ const pythonPackages = ["pyarrow==26.0.1", "polars==2.1.0"];
 const browserPackages = ["chromium", "chromium-driver"];
 /** What scripts/s3-server.mjs starts. */
 const s3Packages = ["ceph-mon", "ceph-osd", "radosgw"];
+/** Where tools are built. */
+const toolTarget = join(cache, "tools", "build");
 
 export async function setup({ tests = true } = {}) {
   mkdirSync(cache, { recursive: true });
   await step("set-up: system", () => checkSystem(tests));
+  // Compilers beside downloads: neither has a use for what the other one waits for.
+  await together(setUpCompilers(tests), setUpPackages(tests));
+}
+
+async function setUpCompilers(tests) {
   await step("set-up: wasm target", addWasmTarget);
-  await step("set-up: wasm-bindgen", installWasmBindgen);
-  if (tests) await step("set-up: wasm-pack", installWasmPack);
+  if (!tests) return;
+  await step("set-up: wasm-bindgen", () => buildBindgen({ tests }));
+  await step("set-up: wasm-pack", installWasmPack);
+  rmSync(toolTarget, { recursive: true, force: true });
+}
+
+async function setUpPackages(tests) {
   await step("set-up: npm packages", installNpmPackages);
-  if (tests)
-    await step("set-up: browser", () => installDebian(browserPackages, ["chromium", "chromedriver"]));
-  if (tests)
-    await step("set-up: s3 server", () => installDebian(s3Packages, ["ceph-mon", "ceph-osd", "radosgw"]));
-  if (tests) await step("set-up: python venv", makeVenv);
+  if (!tests) return;
+  await step("set-up: browser", () => installDebian(browserPackages, ["chromium", "chromedriver"]));
+  await step("set-up: s3 server", () => installDebian(s3Packages, ["ceph-mon", "ceph-osd", "radosgw"]));
+  await step("set-up: python venv", makeVenv);
 }
 
 async function checkSystem(tests) {
@@ -86,13 +107,21 @@ async function addWasmTarget() {
   return "added";
 }
 
-/** Without --locked: its lock names a crate that is not to be had. */
-async function installWasmBindgen() {
-  if (existsSync(join(toolBin, "wasm-bindgen")) && existsSync(join(toolBin, "wasm-bindgen-test-runner"))) {
-    return "present";
+/** Of wasm-bindgen what packages the engine, and for tests the runner and what wasm-pack wants to find beside it. */
+export async function buildBindgen({ tests = false } = {}) {
+  const names = tests ? ["package", "wasm-bindgen", "wasm-bindgen-test-runner"] : ["package"];
+  if (names.every((name) => existsSync(join(toolBin, name)))) return "present";
+  const manifest = ["--manifest-path", join("scripts", "bindgen", "Cargo.toml")];
+  const options = ["--release", "--locked", ...manifest, ...(tests ? ["--features", "tests"] : [])];
+  await compile("wasm-bindgen", ["build", ...options], { env: { CARGO_TARGET_DIR: toolTarget } });
+  mkdirSync(toolBin, { recursive: true });
+  for (const name of names) {
+    const fresh = join(toolBin, `${name}-${process.pid}`);
+    copyFileSync(join(toolTarget, "release", name), fresh);
+    chmodSync(fresh, 0o755);
+    renameSync(fresh, join(toolBin, name));
   }
-  await installCrate("wasm-bindgen-cli", wasmBindgenVersion, join(toolBin, ".."));
-  return "installed";
+  return "made";
 }
 
 /** From source: its npm package downloads a binary from elsewhere. */
@@ -102,11 +131,14 @@ async function installWasmPack() {
   return "installed";
 }
 
-/** `cargo install` without --locked, and without what it was built from. */
+/**
+ * `cargo install`, without --locked: locks of theirs name what is not to be had. They only start others, so that time
+ * spent on making them fast is never won back.
+ */
 export async function installCrate(name, version, prefix) {
-  const target = join(cache, "tools", "build");
-  await run("cargo", ["install", name, "--version", version, "--root", prefix, "--target-dir", target]);
-  rmSync(target, { recursive: true, force: true });
+  const options = ["--version", version, "--root", prefix, "--target-dir", toolTarget];
+  const env = { CARGO_PROFILE_RELEASE_OPT_LEVEL: "0", CARGO_PROFILE_RELEASE_LTO: "off" };
+  await compile(name, ["install", name, ...options], { env });
 }
 
 async function installNpmPackages() {

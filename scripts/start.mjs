@@ -57,7 +57,7 @@ async function main() {
   if (!Number.isInteger(port) || port < 0 || port > 65535)
     throw new Error(`--port takes a port, not ${values.port}`);
   await setup({ tests: false });
-  await build();
+  await build({ quick: true });
   await step("flights", () => prepareFlights());
   const s3 = values["no-s3"] ? Promise.resolve() : startLocal();
   const page = await servePage({ port, s3 });

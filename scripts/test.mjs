@@ -1,17 +1,20 @@
 // All checks, in order; stops at the first failure. Last line: `N passed, N failed`.
 //   node scripts/test.mjs                 what CI runs
 //   node scripts/test.mjs --long          randomised tests run for longer
-//   node scripts/test.mjs --only=WORD     the steps whose name has WORD (set-up and build always run)
+//   node scripts/test.mjs --only=WORD     the steps whose name has WORD (set-up always runs, build and servers where one of them needs these)
 //   node scripts/test.mjs --from=WORD     the steps from the first whose name has WORD on, as after a failure
+//   node scripts/test.mjs --list          the names of the steps that would be run
 
-import { readdirSync } from "node:fs";
+import { readFileSync, readdirSync } from "node:fs";
 import { join } from "node:path";
+import { holdBudget } from "./budget.mjs";
 import { build } from "./build.mjs";
-import { root, run, step, toolBin } from "./lib.mjs";
+import { beside, root, run, step, toolBin } from "./lib.mjs";
 import { startTestServers } from "./s3-server.mjs";
 import { testBrowser } from "./test-browser.mjs";
 import { setup } from "./setup.mjs";
 
+const description = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 const wasmTarget = "wasm32-unknown-unknown";
 const long = process.argv.includes("--long");
 const argument = (name) => process.argv.find((a) => a.startsWith(`--${name}=`))?.slice(name.length + 3) ?? "";
@@ -25,52 +28,71 @@ const testsIn = (folder) =>
   readdirSync(join(root, "tests", folder))
     .filter((name) => name.endsWith(".test.mjs"))
     .map((name) => join("tests", folder, name));
+/** Files of two at a time: each of them waits for its browser, servers and processes more than it works. */
 const nodeTest = (folder, ...options) =>
-  run(process.execPath, ["--test", ...options, ...testsIn(folder)], { env });
+  run(process.execPath, ["--test", "--test-concurrency=2", ...options, ...testsIn(folder)], { env });
+const tsc = (project) => npx("typescript/bin/tsc", "-p", `${project}/tsconfig.json`);
 
-const steps = [
+const formats = [
   ["rust format", () => rustFormat()],
   ["typescript format", () => npx("prettier/bin/prettier.cjs", "--check", ...formatted)],
-  ["clippy native", () => clippyNative()],
-  ["clippy wasm32", () => cargo("clippy", "-q", "--lib", "--target", wasmTarget, "--", "-D", "warnings")],
-  ["clippy wasm32 js", () => clippyJs()],
-  ["s3 server", () => startServers()],
+];
+const clippy = [
+  ["clippy native", () => cargo("clippy", "-q", "--all-targets", "--", "-D", "warnings")],
+  ["clippy wasm32", () => clippyWasm()],
+  ["clippy wasm32 js", () => clippyWasm("--test", "wasm*", "--features", "js")],
+];
+const making = [
+  ["build", () => build()],
+  ["budget of bytes", () => holdBudget()],
+];
+const rust = [
   ["rust tests", () => cargo("test", "-q", "--no-fail-fast", "--", "--show-output"), countRust],
   [
     "rust tests that stop the s3 server",
     () => cargo("test", "-q", "--test", "s3", "--", "--ignored"),
     countRust,
   ],
+];
+const simulation = [
   ["simulation", () => simulate(), countRust],
   ["mutants of the simulation", () => mutants()],
+];
+const node = [
+  ["typescript", () => tsc("tests/node")],
+  ["typescript in a page", () => tsc("tests/browser")],
+  ["typescript in the demo page", () => tsc("www")],
+  ["node tests", () => nodeTest("node"), countNode],
+];
+const wasm = [
   ["rust tests on wasm32", () => testWasm(), countRust],
   ["wasm-pack in Chrome", () => testBrowser("chrome", env), countRust],
-  ["build", () => build()],
-  ["typescript", () => npx("typescript/bin/tsc", "-p", "tests/node/tsconfig.json")],
-  ["typescript in a page", () => npx("typescript/bin/tsc", "-p", "tests/browser/tsconfig.json")],
-  ["typescript in the demo page", () => npx("typescript/bin/tsc", "-p", "www/tsconfig.json")],
-  ["node tests", () => nodeTest("node"), countNode],
+];
+const packaged = [
   ["browser tests", () => nodeTest("browser", "--test-timeout=180000"), countNode],
   ["rust example", () => rustExample()],
   // What bounds a test bounds its file, too: 1,000 commits take minutes.
   ["edge tests", () => nodeTest("edge", `--test-timeout=${long ? 900_000 : 180_000}`), countNode],
-  ["quickstart", () => run(process.execPath, ["examples/quickstart.mjs"])],
+  ["commands", () => run(process.execPath, ["--test", ...testsIn("commands")], { env }), countNode],
 ];
-const always = new Set(["build", "s3 server"]);
-const formatted = [
-  "js/src",
-  "scripts",
-  "tests/browser",
-  "tests/edge",
-  "tests/node",
-  "tests/support/*.mjs",
-  "examples",
-  "bench/browser",
-  "bench/node",
-  "www",
-  "package.json",
-  "tsconfig.json",
+
+/** One after the other; those in a list of lists at the same time. */
+const steps = [
+  ...formats,
+  // The linker of the release build has one thread for minutes.
+  [clippy, making],
+  ["s3 server", () => startServers()],
+  ...rust,
+  // One thread, and virtual time: the other core is free.
+  [simulation, node],
+  ...wasm,
+  ...packaged,
 ];
+/** Steps that later ones need, unless only these are asked for. */
+const needed = new Set(["build", "s3 server"]);
+const needNothing = new Set([...formats, ...clippy].map(([name]) => name));
+/** What `npm run format` formats. */
+const formatted = description.scripts.format.split(" ").slice(2);
 
 async function startServers() {
   servers = await startTestServers();
@@ -92,17 +114,9 @@ async function rustExample() {
   await cargo("build", ...options);
 }
 
-/** Tests may unwrap, panic and read clocks, in their helpers, too; the crate may not. */
-async function clippyNative() {
-  const allowed = ["unwrap_used", "expect_used", "panic", "disallowed_methods"];
-  const allow = allowed.flatMap((lint) => ["-A", `clippy::${lint}`]);
-  await cargo("clippy", "-q", "--lib", "--", "-D", "warnings");
-  await cargo("clippy", "-q", "--all-targets", "--", "-D", "warnings", ...allow);
-}
-
-function clippyJs() {
-  const features = ["--lib", "--test", "wasm*", "--features", "js", "--target", wasmTarget];
-  return cargo("clippy", "-q", ...features, "--", "-D", "warnings");
+/** The crate as it is used without its door, and with it. */
+function clippyWasm(...options) {
+  return cargo("clippy", "-q", "--lib", ...options, "--target", wasmTarget, "--", "-D", "warnings");
 }
 
 /**
@@ -152,20 +166,47 @@ function sum(output, pattern) {
 
 let passed = 0;
 let failed = 0;
-try {
-  await setup();
-  const first = steps.findIndex(([name]) => name.includes(from));
-  for (const [at, [name, action, count]] of steps.entries()) {
-    if ((at < first || !name.includes(only)) && !always.has(name)) continue;
+
+/** The names of the steps that are to be run. */
+function asked() {
+  const names = steps
+    .flatMap((one) => (typeof one[0] === "string" ? [one] : one.flat()))
+    .map(([name]) => name);
+  const first = Math.max(
+    names.findIndex((name) => name.includes(from)),
+    0,
+  );
+  const chosen = new Set(names.filter((name, at) => at >= first && name.includes(only)));
+  const needs = [...chosen].some((name) => !needNothing.has(name));
+  return names.filter((name) => chosen.has(name) || (needs && needed.has(name)));
+}
+
+async function runSteps(steps) {
+  for (const [name, action, count] of steps) {
     let output;
-    await step(name, async () => void (output = await action()));
+    await step(name, async () => (output = await action()));
     passed += count ? count(String(output)) : 1;
   }
-} catch (error) {
-  failed = 1;
-  console.error(error.message);
-} finally {
-  await servers?.stop();
 }
-console.log(`${passed} passed, ${failed} failed`);
-process.exitCode = failed ? 1 : 0;
+
+async function main() {
+  const names = asked();
+  if (process.argv.includes("--list")) return console.log(names.join("\n"));
+  const chosen = (steps) => steps.filter(([name]) => names.includes(name));
+  try {
+    await setup();
+    for (const one of steps) {
+      if (typeof one[0] === "string") await runSteps(chosen([one]));
+      else await beside(...one.map((lane) => () => runSteps(chosen(lane))));
+    }
+  } catch (error) {
+    failed = 1;
+    console.error(error.message);
+  } finally {
+    await servers?.stop();
+  }
+  console.log(`${passed} passed, ${failed} failed`);
+  process.exitCode = failed ? 1 : 0;
+}
+
+await main();

@@ -160,9 +160,16 @@ export const mutants = [
     patches: [
       [
         "log/version.rs",
-        "            Edit::Rows { table, .. } | Edit::AddSstable { table, .. } => {\n                self.tables.contains_key(table)",
-        `            Edit::Rows { table, .. } | Edit::AddSstable { table, .. } => {
-                self.tables.contains_key(table) || ${on("dropped tables take rows")}`,
+        "            Edit::Rows { table, .. } => self.tables.contains_key(table),",
+        `            Edit::Rows { table, .. } => {
+                self.tables.contains_key(table) || ${on("dropped tables take rows")}
+            }`,
+      ],
+      [
+        "log/version.rs",
+        "                    || meta.stamps.is_some() && self.dropped.contains_key(table)",
+        `                    || meta.stamps.is_some() && self.dropped.contains_key(table)
+                    || ${on("dropped tables take rows")}`,
       ],
     ],
   },

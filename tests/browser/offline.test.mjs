@@ -1,5 +1,5 @@
 // Devices that come and go, with the real thing: each is a profile of Chromium with a page, a WAL in OPFS, and its network
-// cut by the devtools protocol; the store is the S3 server. tests/offline.rs has the same, and more, natively.
+// cut by the devtools protocol; the store is the S3 server. tests/offline/ has the same, and more, natively.
 //
 // A page cannot be reloaded on a network that is cut, unless its app can start without one, as apps for devices do: a
 // service worker keeps the page, the package and its module. So the cut is a whole one, the page's own server included,

@@ -90,6 +90,10 @@ block("Browsers: js 2", async (t, text) => {
   await countsNotes(t, await viteDev(t, dir));
 });
 
+// ./bundlers.test.mjs runs these two, by esbuild and by Rollup.
+block("Browsers: sh", (_, text) => assert.match(text, /^npx esbuild .*\ncp .*\n$/));
+block("Browsers: js 3", (_, text) => assert.match(text, /^init\(/m));
+
 block("Browsers: html", async (t, text) => {
   const dir = await project({ "index.html": index + text, "app.js": blocks.get("Browsers: js") });
   await countsNotes(t, await serveFolder(t, dir));

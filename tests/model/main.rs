@@ -4,6 +4,13 @@
 //! `SEED=…` replays, `TEST_SECONDS=…` makes a long run.
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(missing_docs, unreachable_pub)]
+// Tests may, in their own functions, too.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 // `ops` says what may happen, `history` is the model, `world` the engine and the model side by side; `alter`,
 // `past`, `transaction` and `uploads` are what it does, `read` what it looks with; `shrink` makes failures small,

@@ -3,6 +3,13 @@
 //! W5, T1, T2).
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(missing_docs, unreachable_pub)]
+// Tests may, in their own functions, too.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 mod crash;
 mod devices;

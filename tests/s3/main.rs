@@ -2,6 +2,13 @@
 //! database over it survives, what refusals mean, and that no message tells a secret. Faults come from a
 //! proxy between.
 #![cfg(not(target_arch = "wasm32"))]
+// Tests may, in their own functions, too.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 #[path = "../support/mod.rs"]
 mod support;

@@ -1,5 +1,5 @@
 //! What things cost over HTTP (DESIGN section 7), exactly: our counters, and the requests with their answers as
-//! a proxy sees them. tests/requests.rs has the same by our counters alone. What tonbo 0.4.0-a2 needed
+//! a proxy sees them. tests/engine/requests.rs has the same by our counters alone. What tonbo 0.4.0-a2 needed
 //! (FINDINGS) is printed beside.
 
 use crate::support::{

@@ -5,6 +5,13 @@
 //! `SEED=…` replays one seed, `TRACE=1` prints it, `TEST_SECONDS=…` and `SEEDS=…` make a long run.
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(missing_docs, unreachable_pub)]
+// Tests may, in their own functions, too.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::disallowed_methods
+)]
 
 // `world` holds everything that is, `executor` makes it go on; `store` (each process sees it as a `client`) and
 // `wal` are the storage of a device, `clock` its runtime, `boot` switches it on. `device` and `work` are what its
