@@ -163,7 +163,7 @@ mod tests {
         let start = Recent::new(1 << 20).watched().with(wrote(&[1, 2]));
         let mut footprint = Footprint {
             since: start.tick(),
-            writes: BTreeMap::from([(1, vec![vec![keys(&[2, 5])]])]),
+            writes: BTreeMap::from([(1, vec![keys(&[2, 5])])]),
             ..Footprint::default()
         };
         assert!(!conflicts(&footprint, &start, &[]));
