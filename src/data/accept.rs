@@ -1,5 +1,5 @@
 //! Which types a column may have. Invariant: what is accepted comes back as declared on every path:
-//! memory, IPC, Parquet, merge. `tests/types/` walks the grammar and holds this file against the
+//! memory, IPC, Parquet, merge. `tests/data/types/` walks the grammar and holds this file against the
 //! round trip; a type that does not pass belongs here, with what to use instead.
 
 use super::{

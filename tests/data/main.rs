@@ -16,3 +16,4 @@ mod merge;
 mod predicate;
 #[path = "../support/mod.rs"]
 mod support;
+mod types;

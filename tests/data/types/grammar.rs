@@ -1,6 +1,6 @@
 //! All Arrow types, and which of them a table need not take. Written from Arrow's list, not from ours.
 
-use super::support::random::Random;
+use crate::support::random::Random;
 use arrow_schema::{
     DataType, Field, FieldRef, Fields, IntervalUnit, TimeUnit, UnionFields, UnionMode,
 };

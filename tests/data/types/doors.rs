@@ -1,6 +1,7 @@
 //! Where a type comes in after the table is there: what cannot be kept is refused by alterations, too.
 
-use super::{grammar, support::random::Random};
+use super::grammar;
+use crate::support::random::Random;
 use arrow_schema::{DataType, Field};
 use lakeshore::{
     Alteration, Db, Env, ErrorKind, Options, data::schema::TableSchema,

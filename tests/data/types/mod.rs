@@ -3,16 +3,6 @@
 //!
 //! Exhaustive to depth 2, sampled by seed to depth 3. A planted mutant that must fail here: `storage_type`
 //! leaving dictionaries, or nested parts, as they were declared.
-#![cfg(not(target_arch = "wasm32"))]
-#![allow(
-    unreachable_pub,
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic
-)]
-
-#[path = "../support/mod.rs"]
-mod support;
 
 mod bury;
 mod doors;
@@ -20,10 +10,10 @@ mod grammar;
 mod hidden;
 mod paths;
 
+use crate::support::random::{Random, seconds, seed};
 use arrow_schema::{DataType, Field, FieldRef};
 use lakeshore::{ErrorKind, data::schema::TableSchema};
 use std::sync::Arc;
-use support::random::{Random, seconds, seed};
 
 /// Columns of one table: enough that few tables do, few enough that a failure is found soon.
 const TOGETHER: usize = 32;

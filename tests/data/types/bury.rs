@@ -1,7 +1,7 @@
 //! Nulls over what is there: every level of an array that may be null is, here and there, with its
 //! values, elements and parts left below.
 
-use super::support::random::Random;
+use crate::support::random::Random;
 use arrow_array::{
     Array, ArrayRef, BooleanArray, FixedSizeListArray, LargeListArray, ListArray, MapArray,
     StructArray, cast::AsArray,

@@ -1,9 +1,7 @@
 //! What lies under a null, or is reached by no row, is never judged; what is not under one is.
 
-use super::{
-    grammar::{field, map},
-    support::cells::{self, Cell},
-};
+use super::grammar::{field, map};
+use crate::support::cells::{self, Cell};
 use arrow_array::{
     Array, ArrayRef, BooleanArray, Decimal128Array, DictionaryArray, FixedSizeListArray,
     Float64Array, Int8Array, Int32Array, Int64Array, LargeListArray, ListArray, ListViewArray,

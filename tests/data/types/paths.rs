@@ -2,12 +2,10 @@
 //! reverse, filters, snapshots, transactions, the feed, alterations. What is read is held against a map
 //! of plain cells.
 
-use super::{
-    bury::bury,
-    support::{
-        cells::{self, Cell},
-        random::Random,
-    },
+use super::bury::bury;
+use crate::support::{
+    cells::{self, Cell},
+    random::Random,
 };
 use arrow_array::{Array, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field, FieldRef, Fields, Schema};
