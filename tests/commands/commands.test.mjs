@@ -115,6 +115,9 @@ command("npm test -- --only=edge", async (run) => assert.match(await run(" --lis
 command("npm run test:long", async (run) =>
   assert.equal(lastLine(await run(" -- --only=format")), "2 passed, 0 failed"),
 );
+command("node scripts/budget.mjs --write", (_, t) =>
+  finish(t, "node scripts/budget.mjs", {}).then((output) => assert.match(output, /% of brotli/)),
+);
 // The same script in another browser.
 elsewhere("npm run test:firefox", "scripts/test.mjs", 'testBrowser("chrome"');
 command("npm run test:mutants", async (run) => assert.match(await run(" -- --check"), /\d+ patches fit/));
