@@ -75,7 +75,7 @@ export async function probeWith(
 
 /**
  * Tries whether a store does what Lakeshore needs of it, in a prefix of its own (`probe/…`), which it empties at the
- * end: some 90 requests and 20 MiB. What fails is told in the report, not thrown.
+ * end: some 90 requests and 13 MiB. What fails is told in the report, not thrown.
  */
 export function probe(store: Store, options: CallOptions = {}): Promise<ProbeReport> {
   return probeWith(store, options, engine);

@@ -89,7 +89,7 @@ fn name(runtime: &dyn Runtime) -> String {
 }
 
 /// Tries whether a store does what Lakeshore needs of it, in a prefix of its own below `probe/`, which it empties at
-/// the end: some 90 requests, 20 MiB. What fails is told in the report. It may be dropped at any moment, and then
+/// the end: some 90 requests, 13 MiB. What fails is told in the report. It may be dropped at any moment, and then
 /// leaves its objects behind.
 pub async fn probe(store: Arc<dyn Storage>, runtime: Arc<dyn Runtime>) -> ProbeReport {
     let trial = Trial {

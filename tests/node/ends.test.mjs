@@ -139,7 +139,7 @@ test("a count or scan that is aborted, left or closed asks for nothing more", as
   })) {
     const db = await open({ data: data.store });
     const table = await db.table("t");
-    data.ms = how.includes("get") ? 200 : 30;
+    data.ms = how.includes("get") ? 1_000 : 40;
     const controller = new AbortController();
     const reading = read(table, controller.signal);
     reading.catch(() => undefined);
@@ -153,7 +153,7 @@ test("a count or scan that is aborted, left or closed asks for nothing more", as
       controller.abort(reason);
       await assert.rejects(reading, (thrown) => thrown === reason, how);
     }
-    assert.ok(performance.now() - began < 60, `${how} took ${performance.now() - began} ms to end`);
+    assert.ok(performance.now() - began < 300, `${how} took ${performance.now() - began} ms to end`);
     const before = data.calls;
     await sleep(400);
     assert.equal(data.calls, before, `${how} went on reading`);
