@@ -5,7 +5,14 @@
 //! A record below the head is read from its slot, whose name gc may have freed and a ghost have won
 //! (PROTOCOL F1): it counts once the record after it, or the head, is seen to follow it.
 
-use super::{Db, Inner, feeds::Previews, no_such_table, parts::{Part, Parts}, prepare::split, table::to_user};
+use super::{
+    Db, Inner,
+    feeds::Previews,
+    no_such_table,
+    parts::{Part, Parts},
+    prepare::split,
+    table::to_user,
+};
 use crate::{
     data::{bound::Bound, rows::Rows},
     error::{Error, ErrorKind, Result},
@@ -178,7 +185,11 @@ impl Db {
         let resumed = options.since.is_some();
         let local = self.inner.wal.is_some();
         Ok(Changes {
-            previews: local.then(|| self.inner.feeds.subscribe(resumed, &self.inner.memory.reads)),
+            previews: local.then(|| {
+                self.inner
+                    .feeds
+                    .subscribe(resumed, &self.inner.memory.reads)
+            }),
             pending: None,
             inner: self.inner.clone(),
             cursor: options.since.unwrap_or(Cursor {

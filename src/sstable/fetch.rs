@@ -47,13 +47,18 @@ pub(super) fn coalesce(mut ranges: Vec<Range<u64>>, limits: &Limits) -> Vec<Rang
             _ => spans.push(range),
         }
     }
-    spans.into_iter().flat_map(|span| cut(span, limits)).collect()
+    spans
+        .into_iter()
+        .flat_map(|span| cut(span, limits))
+        .collect()
 }
 
 fn cut(mut span: Range<u64>, limits: &Limits) -> Vec<Range<u64>> {
     let mut out = Vec::new();
     while span.start < span.end {
-        let end = span.end.min(span.start.saturating_add(limits.read_bytes.max(1)));
+        let end = span
+            .end
+            .min(span.start.saturating_add(limits.read_bytes.max(1)));
         out.push(span.start..end);
         span.start = end;
     }
@@ -80,7 +85,10 @@ fn coalesce_each<'a>(
                     at = end;
                     continue;
                 }
-                let next = asked.range(at..).next().map_or(u64::MAX, |(start, _)| *start);
+                let next = asked
+                    .range(at..)
+                    .next()
+                    .map_or(u64::MAX, |(start, _)| *start);
                 for part in cut(at..span.end.min(next), limits) {
                     asked.insert(part.start, part.end);
                     at = part.end;

@@ -3,9 +3,7 @@
 use bytes::Bytes;
 use lakeshore::{
     Db, Env, Options, Result,
-    env::{
-        AppendFile, BoxFuture, LockGuard, ObjectMeta, ObjectWriter, PutOutcome, Storage,
-    },
+    env::{AppendFile, BoxFuture, LockGuard, ObjectMeta, ObjectWriter, PutOutcome, Storage},
     platform::{memory::Memory, native::TokioRuntime},
 };
 use std::{ops::Range, sync::Arc};
@@ -50,7 +48,10 @@ pub async fn open(store: &Arc<Memory>, options: Options) -> Db {
 #[derive(Debug)]
 pub struct Copies(pub Arc<Memory>);
 
-async fn copied<T>(answer: BoxFuture<'_, Result<Option<T>>>, copy: fn(T) -> T) -> Result<Option<T>> {
+async fn copied<T>(
+    answer: BoxFuture<'_, Result<Option<T>>>,
+    copy: fn(T) -> T,
+) -> Result<Option<T>> {
     tokio::task::yield_now().await;
     Ok(answer.await?.map(copy))
 }
