@@ -5,9 +5,16 @@
 //! A record below the head is read from its slot, whose name gc may have freed and a ghost have won
 //! (PROTOCOL F1): it counts once the record after it, or the head, is seen to follow it.
 
-use super::{Db, Inner, feeds::Previews, no_such_table, prepare::split, table::to_user};
+use super::{
+    Db, Inner,
+    feeds::Previews,
+    no_such_table,
+    parts::{Part, Parts},
+    prepare::split,
+    table::to_user,
+};
 use crate::{
-    data::{bound::Bound, key::KeyRange, rows::Rows},
+    data::{bound::Bound, rows::Rows},
     error::{Error, ErrorKind, Result},
     log::{
         chain::{Found, unpack},
@@ -16,9 +23,9 @@ use crate::{
         record::Digest,
         version::{InlineRows, LiveFile},
     },
-    memtable::merge_all,
-    merge::{Keep, Kind},
-    sstable::read::{ScanRequest, SstableScan, is_missing},
+    merge::Kind,
+    scan::file::FileScan,
+    sstable::read::is_missing,
     state::{State, TableRows},
 };
 use arrow_array::RecordBatch;
@@ -97,7 +104,7 @@ pub struct ChangesOptions {
     pub end_at_head: bool,
 }
 
-/// What one commit changed, or a part of it: all parts of a record but the last have `more`.
+/// What one commit changed, or a part of it: all parts but the last have `more`.
 #[derive(Clone, Debug)]
 pub struct Change {
     /// Resuming here goes on after it: for a part, at the record's beginning; for a preview, where the feed
@@ -107,7 +114,7 @@ pub struct Change {
     pub ts: i64,
     /// Whether it is a log record. Else it is a preview of what only this device has: it comes again.
     pub uploaded: bool,
-    /// Whether more of the same commit follows.
+    /// Whether more of the same commit, or of what is pending, follows.
     pub more: bool,
     /// By table: rows that are there now, and keys of rows that are gone.
     pub tables: Vec<TableChange>,
@@ -132,21 +139,20 @@ pub struct Changes {
     chosen: BTreeSet<TableId>,
     cursor: Cursor,
     previews: Option<Arc<Previews>>,
+    /// What is left of everything pending; whether a part of it was given out.
+    pending: Option<(Parts, bool)>,
     /// The record that is being given out.
     open: Option<OpenRecord>,
     /// Records that were read already: a chain from the cursor on.
     ahead: VecDeque<Found>,
 }
 
-/// Rows that are given out together, as they were read: the table may be altered until they are.
-type Part = Vec<TableRows>;
-
 struct OpenRecord {
     after: Cursor,
     ts: i64,
     inline: Part,
     files: VecDeque<(TableId, LiveFile)>,
-    scan: Option<(TableId, u32, SstableScan)>,
+    scan: Option<(TableId, u32, FileScan)>,
     /// The part to give out next: whether more follows must be known first.
     held: Option<Part>,
     /// A part of it was given out.
@@ -179,7 +185,12 @@ impl Db {
         let resumed = options.since.is_some();
         let local = self.inner.wal.is_some();
         Ok(Changes {
-            previews: local.then(|| self.inner.feeds.subscribe(resumed)),
+            previews: local.then(|| {
+                self.inner
+                    .feeds
+                    .subscribe(resumed, &self.inner.memory.reads)
+            }),
+            pending: None,
             inner: self.inner.clone(),
             cursor: options.since.unwrap_or(Cursor {
                 seq: head.seq,
@@ -216,7 +227,11 @@ impl Changes {
                 continue;
             }
             let head = self.inner.state().version.head.seq;
-            if self.cursor.seq < head {
+            if self.pending.is_some() {
+                if let Some(change) = self.pending_part()? {
+                    return Ok(Some(change));
+                }
+            } else if self.cursor.seq < head {
                 self.begin_record().await?;
             } else if let Some(change) = self.preview()? {
                 return Ok(Some(change));
@@ -329,17 +344,24 @@ impl Changes {
     }
 
     /// What only this device has and this feed has not shown yet.
-    fn preview(&self) -> Result<Option<Change>> {
-        let Some(previews) = &self.previews else {
+    fn preview(&mut self) -> Result<Option<Change>> {
+        let Some(previews) = self.previews.clone() else {
             return Ok(None);
         };
         let state = self.inner.state();
         while let Some(commit) = previews.next() {
-            let (ts, part) = match commit {
-                Some(commit) => commit,
-                None => (state.last_stamp, pending_rows(&state)?),
+            let Some((ts, mut part)) = commit else {
+                let choice = (&self.options, &self.chosen);
+                let most = self.inner.memory.reads.total() / 16;
+                let options = &self.inner.options;
+                let bound = Bound::new(options.batch_rows, options.batch_bytes.min(most));
+                let wanted = |table| wanted(table, &state, &choice);
+                self.pending = Some((Parts::new(&state, bound, &wanted), false));
+                match self.pending_part()? {
+                    Some(change) => return Ok(Some(change)),
+                    None => continue,
+                }
             };
-            let mut part = part;
             part.retain(|of| {
                 !of.rows.is_empty() && wanted(of.table, &state, &(&self.options, &self.chosen))
             });
@@ -355,6 +377,31 @@ impl Changes {
             }
         }
         Ok(None)
+    }
+
+    /// The next part of everything pending; `None` at its end.
+    fn pending_part(&mut self) -> Result<Option<Change>> {
+        let Some((parts, given)) = &mut self.pending else {
+            return Ok(None);
+        };
+        let (ts, begun) = (parts.ts, std::mem::replace(given, true));
+        let Some((part, more)) = parts.next()? else {
+            self.pending = None;
+            return Ok(None);
+        };
+        if !more {
+            self.pending = None;
+        }
+        let tables = self.tables(part)?;
+        // Who had a part of it must hear of its end, even if its tables were dropped.
+        let heard = !tables.is_empty() || begun;
+        Ok(heard.then_some(Change {
+            cursor: self.cursor,
+            ts,
+            uploaded: false,
+            more,
+            tables,
+        }))
     }
 
     /// The rows as their tables are now (PROTOCOL C6); none of those that were dropped.
@@ -462,22 +509,8 @@ impl OpenRecord {
             };
             let table = (state.tables.get(&id)).filter(|_| wanted(id, &state, choice));
             if let Some(table) = table {
-                let entry = &table.entry;
-                let reader = (inner.readers)
-                    .open(id, &entry.schema, entry.schema_version, &file)
-                    .await
-                    .map_err(gone_is_expired)?;
-                let scan = reader.scan(ScanRequest {
-                    columns: (0..entry.schema.user().fields().len()).collect(),
-                    range: KeyRange::all(),
-                    prune: None,
-                    reverse: false,
-                    bound: Bound::new(inner.options.batch_rows, inner.options.batch_bytes),
-                    as_of: None,
-                    first_rows: None,
-                    read_bytes: u64::MAX,
-                });
-                self.scan = Some((id, entry.schema_version, scan));
+                let scan = FileScan::new(table.clone(), inner.readers.clone(), file);
+                self.scan = Some((id, table.entry.schema_version, scan));
             }
             self.files.pop_front();
         }
@@ -517,21 +550,6 @@ fn wanted(table: TableId, state: &State, (options, chosen): &Choice<'_>) -> bool
     let named = |name: &String| options.tables.as_ref().is_none_or(|t| t.contains(name));
     let now = state.version.tables.get(&table);
     now.is_some_and(|entry| chosen.contains(&table) || named(&entry.name))
-}
-
-/// All rows that only this device has.
-fn pending_rows(state: &State) -> Result<Part> {
-    let mut part = Vec::new();
-    for (id, table) in &state.tables {
-        let runs = table.memories().flat_map(|m| m.pending.runs());
-        let runs: Vec<Rows> = runs.map(|rows| rows.as_ref().clone()).collect();
-        part.extend(
-            merge_all(runs, Keep::Newest)?
-                .into_iter()
-                .map(|rows| (*id, rows)),
-        );
-    }
-    Ok(as_of_now(state, part))
 }
 
 /// Rows in the layout that their tables have in `state`.

@@ -1,7 +1,10 @@
-//! Keeps local commits for change feeds until they take them. Bounded: a feed that falls behind gets all
-//! pending rows at once instead.
+//! Keeps local commits for change feeds until they take them. Bounded: a feed that falls behind, or whose
+//! memory others wait for, gets all pending rows instead.
 
-use crate::state::TableRows;
+use crate::{
+    env::{Budget, Reservation, Yields},
+    state::TableRows,
+};
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
@@ -26,24 +29,26 @@ pub(super) struct Previews {
 
 struct Waiting {
     commits: VecDeque<Commit>,
-    bytes: usize,
+    memory: Reservation,
     /// Instead of them: everything pending.
     all: bool,
 }
 
 impl Feeds {
     /// One feed more. `all`: what is pending already is news to it.
-    pub(super) fn subscribe(&self, all: bool) -> Arc<Previews> {
+    pub(super) fn subscribe(&self, all: bool, reads: &Budget) -> Arc<Previews> {
         let previews = Arc::new(Previews {
             waiting: Mutex::new(Waiting {
                 commits: VecDeque::new(),
-                bytes: 0,
+                memory: reads.take(0),
                 all,
             }),
         });
         let mut feeds = lock(&self.previews);
         feeds.retain(|feed| feed.strong_count() > 0);
         feeds.push(Arc::downgrade(&previews));
+        let holder: Weak<dyn Yields> = Arc::<Previews>::downgrade(&previews);
+        reads.register(holder);
         previews
     }
 
@@ -68,8 +73,19 @@ impl Previews {
             return Some(None);
         }
         let commit = waiting.commits.pop_front()?;
-        waiting.bytes = waiting.bytes.saturating_sub(bytes_of(&commit.1));
+        let left = waiting.memory.bytes().saturating_sub(bytes_of(&commit.1));
+        waiting.memory.shrink_to(left);
         Some(Some(commit))
+    }
+}
+
+impl Yields for Previews {
+    fn give_back(&self) {
+        let mut waiting = lock(&self.waiting);
+        if !waiting.commits.is_empty() {
+            waiting.drop_commits();
+            waiting.all = true;
+        }
     }
 }
 
@@ -78,17 +94,19 @@ impl Waiting {
         if self.all {
             return;
         }
-        self.bytes += bytes_of(rows);
-        self.commits.push_back((ts, rows.to_vec()));
-        if self.bytes > MOST_BYTES && self.commits.len() > 1 {
+        let bytes = bytes_of(rows);
+        if self.memory.bytes().saturating_add(bytes) > MOST_BYTES {
             self.drop_commits();
             self.all = true;
+            return;
         }
+        self.memory.take(bytes);
+        self.commits.push_back((ts, rows.to_vec()));
     }
 
     fn drop_commits(&mut self) {
         self.commits.clear();
-        self.bytes = 0;
+        self.memory.shrink_to(0);
     }
 }
 

@@ -14,6 +14,7 @@ mod log;
 mod offline;
 mod open;
 mod parked;
+mod parts;
 mod prepare;
 mod prove;
 mod reader;

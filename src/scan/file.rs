@@ -47,7 +47,9 @@ impl FileScan {
             None => {
                 let (options, bytes) = (self.readers.options(), self.file.meta.bytes);
                 let full = options.batch_bytes.saturating_mul(8);
-                let there = usize::try_from(bytes).unwrap_or(usize::MAX).saturating_mul(32);
+                let there = usize::try_from(bytes)
+                    .unwrap_or(usize::MAX)
+                    .saturating_mul(32);
                 let least = room.most() / 16;
                 let allowed = room.enter(full.min(there).max(least), 0).await?;
                 let wanted = Bound::new(options.batch_rows, options.batch_bytes);

@@ -28,10 +28,7 @@ use crate::{
 use arrow_array::{BooleanArray, RecordBatch, RecordBatchOptions};
 use arrow_schema::{Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
-use std::{
-    ops::Bound::Excluded,
-    sync::Arc,
-};
+use std::{ops::Bound::Excluded, sync::Arc};
 
 /// A file of a merge that has less than this is closed between two batches.
 const LEAST_OPEN: usize = 128 * 1024;
@@ -415,7 +412,7 @@ impl ScanRun {
         let stays = sources / most >= LEAST_OPEN.saturating_add(footer);
         let each = match stays {
             true => (sources / most).saturating_sub(footer),
-            false => sources / together,
+            false => sources / 4 * 5 / together,
         };
         let part = |file: LiveFile| {
             let mut request = self.file_request(&file, &range, running);
@@ -433,7 +430,7 @@ impl ScanRun {
                 true => (request.bound.within(each / 4), (each / 5) as u64),
                 // One at a time has the room of an eighth, and leaves the rows that wait.
                 false => (
-                    request.bound.within(each / 2),
+                    request.bound.within(each / 4 * 3),
                     (running.allowed.bytes() / 24) as u64,
                 ),
             };
@@ -452,7 +449,7 @@ impl ScanRun {
             told_apart: late,
             bytes: match self.least >= self.readers.room().most() {
                 true => running.allowed.bytes(),
-                false => sources,
+                false => sources / 4 * 5,
             },
         };
         let keep = Keep::Visible { as_of };

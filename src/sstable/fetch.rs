@@ -9,7 +9,11 @@ use crate::{
 };
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, future::poll_immediate, stream::FuturesUnordered};
-use std::{collections::VecDeque, ops::Range, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    ops::Range,
+    sync::Arc,
+};
 
 /// Bounds of reading.
 #[derive(Clone, Copy, Debug)]
@@ -18,16 +22,20 @@ pub(super) struct Limits {
     pub(super) gap: u64,
     /// Largest request, and most bytes fetched ahead of need.
     pub(super) read_bytes: u64,
-    /// The first request takes this, the next ones as much as all before them. At least `read_bytes` if
-    /// everything will be read.
+    /// What the first user is expected to need: less than `read_bytes` if who reads may stop early.
     pub(super) first_bytes: u64,
-    /// Whether the last range is read first.
-    pub(super) reverse: bool,
     /// Most requests at once.
     pub(super) concurrency: usize,
 }
 
-/// The requests for `ranges`: joined across gaps of up to `gap`, cut by the bounds; ascending.
+impl Limits {
+    /// Whether who reads may stop early.
+    fn grows(&self) -> bool {
+        self.first_bytes < self.read_bytes
+    }
+}
+
+/// The requests for `ranges`: joined across gaps, cut at `read_bytes`; ascending.
 pub(super) fn coalesce(mut ranges: Vec<Range<u64>>, limits: &Limits) -> Vec<Range<u64>> {
     ranges.sort_unstable_by_key(|r| r.start);
     let mut spans: Vec<Range<u64>> = Vec::new();
@@ -39,34 +47,56 @@ pub(super) fn coalesce(mut ranges: Vec<Range<u64>>, limits: &Limits) -> Vec<Rang
             _ => spans.push(range),
         }
     }
-    if limits.reverse {
-        spans.reverse();
-    }
-    let most = limits.read_bytes.max(1);
+    spans
+        .into_iter()
+        .flat_map(|span| cut(span, limits))
+        .collect()
+}
+
+fn cut(mut span: Range<u64>, limits: &Limits) -> Vec<Range<u64>> {
     let mut out = Vec::new();
-    let mut all: u64 = 0;
-    for mut span in spans {
-        while span.start < span.end {
-            let size = all
-                .max(limits.first_bytes)
-                .clamp(1, most)
-                .min(span.end - span.start);
-            let cut = match limits.reverse {
-                false => span.start..span.start + size,
-                true => span.end - size..span.end,
-            };
-            match limits.reverse {
-                false => span.start = cut.end,
-                true => span.end = cut.start,
-            }
-            all = all.saturating_add(size);
-            out.push(cut);
-        }
-    }
-    if limits.reverse {
-        out.reverse();
+    while span.start < span.end {
+        let end = span
+            .end
+            .min(span.start.saturating_add(limits.read_bytes.max(1)));
+        out.push(span.start..end);
+        span.start = end;
     }
     out
+}
+
+/// The same, so that the first users need no bytes that only later ones do (but for gaps).
+fn coalesce_each<'a>(
+    users: impl Iterator<Item = &'a [Range<u64>]>,
+    limits: &Limits,
+) -> Vec<Range<u64>> {
+    // Start and end of what is asked for already; no two overlap.
+    let mut asked: BTreeMap<u64, u64> = BTreeMap::new();
+    let everything = Limits {
+        read_bytes: u64::MAX,
+        ..*limits
+    };
+    for user in users {
+        for span in coalesce(user.to_vec(), &everything) {
+            let mut at = span.start;
+            while at < span.end {
+                let before = asked.range(..=at).next_back().map(|(_, end)| *end);
+                if let Some(end) = before.filter(|end| *end > at) {
+                    at = end;
+                    continue;
+                }
+                let next = asked
+                    .range(at..)
+                    .next()
+                    .map_or(u64::MAX, |(start, _)| *start);
+                for part in cut(at..span.end.min(next), limits) {
+                    asked.insert(part.start, part.end);
+                    at = part.end;
+                }
+            }
+        }
+    }
+    asked.into_iter().map(|(start, end)| start..end).collect()
 }
 
 struct Request {
@@ -100,8 +130,11 @@ impl Fetcher {
         limits: Limits,
         users: impl Iterator<Item = &'a [Range<u64>]> + Clone,
     ) -> Self {
-        let all = users.clone().flatten().cloned().collect();
-        let requests = coalesce(all, &limits)
+        let requests = match limits.grows() {
+            true => coalesce_each(users.clone(), &limits),
+            false => coalesce(users.clone().flatten().cloned().collect(), &limits),
+        };
+        let requests = requests
             .into_iter()
             .map(|range| Request {
                 range,
@@ -206,7 +239,7 @@ impl Fetcher {
         };
         let mut bytes: u64 = self.requests.iter().enumerate().map(held).sum();
         // Who may stop early is not read ahead for by more than was wanted so far.
-        let most = match self.limits.first_bytes < self.limits.read_bytes {
+        let most = match self.limits.grows() {
             true => (self.asked)
                 .saturating_sub(self.limits.first_bytes)
                 .min(self.limits.read_bytes),

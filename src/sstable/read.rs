@@ -139,7 +139,6 @@ impl SstableReader {
                 gap: options.coalesce_gap,
                 read_bytes: options.read_bytes.max(MIN_READ_BYTES),
                 first_bytes: u64::MAX,
-                reverse: false,
                 concurrency: options.concurrency.max(1),
             },
         })

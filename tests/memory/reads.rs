@@ -7,8 +7,8 @@ use crate::{
 };
 use arrow_array::{Array, ArrayRef, BinaryArray, Int64Array, RecordBatch, cast::AsArray};
 use arrow_schema::{DataType, Field};
-use lakeshore::{Db, Options, Scan, Table, data::schema::TableSchema};
-use std::{collections::BTreeMap, future::Future, ops::Bound, path::Path, sync::Arc};
+use lakeshore::{Db, Options, Scan, Table, data::schema::TableSchema, platform::memory::Memory};
+use std::{collections::BTreeMap, future::Future, ops::Bound, sync::Arc};
 
 /// The bounds that everything is shown with.
 const MEMORIES: [usize; 2] = [64 * MIB, 16 * MIB];
@@ -52,8 +52,8 @@ fn key(id: i64) -> RecordBatch {
 }
 
 /// Writes files of the given rows, in this order.
-async fn write(path: &Path, files: impl IntoIterator<Item = Vec<(i64, Vec<u8>)>>) {
-    let db = open(path, plenty()).await;
+async fn write(store: &Arc<Memory>, files: impl IntoIterator<Item = Vec<(i64, Vec<u8>)>>) {
+    let db = open(store, plenty()).await;
     let table = db.create_table("t", schema()).await.unwrap();
     for rows in files {
         table.ingest(&[batch(&rows)]).await.unwrap();
@@ -99,13 +99,13 @@ fn check(batch: &RecordBatch, options: &Options) {
 async fn within(
     turn: &Turn,
     what: &str,
-    path: &Path,
+    store: &Arc<Memory>,
     options: Options,
     work: impl AsyncFnOnce(Table, Db) -> Db,
 ) {
     let bound = options.memory_bytes;
     let mark = turn.mark();
-    let db = open(path, options).await;
+    let db = open(store, options).await;
     let table = db.table("t").unwrap();
     let db = work(table, db).await;
     let peak = mark.peak();
@@ -128,41 +128,35 @@ fn run(work: impl Future<Output = ()>) {
 fn five_hundred_rows_of_a_megabyte_are_scanned_forward_backward_and_one_by_one() {
     let turn = turn();
     run(async {
-        let directory = tempfile::tempdir().unwrap();
+        let store = Memory::new();
         let files = (0..100).map(|f| {
             (f * 5..f * 5 + 5)
                 .map(|id| (id, noise(id, 0, 1_000_000)))
                 .collect()
         });
-        write(directory.path(), files).await;
+        write(&store, files).await;
         for memory in MEMORIES {
             let options = small(memory);
             let what = "500 rows of 1 MB";
-            within(
-                &turn,
-                what,
-                directory.path(),
-                options.clone(),
-                async |table, db| {
-                    for reverse in [false, true] {
-                        let scan = table.scan().reverse(reverse).stream().unwrap();
-                        let mut rows = drain(scan, &options).await;
-                        if reverse {
-                            rows.reverse();
-                        }
-                        let wanted: Vec<_> = (0..500).map(|id| (id, 1_000_000)).collect();
-                        assert_eq!(rows, wanted, "reverse {reverse}");
+            within(&turn, what, &store, options.clone(), async |table, db| {
+                for reverse in [false, true] {
+                    let scan = table.scan().reverse(reverse).stream().unwrap();
+                    let mut rows = drain(scan, &options).await;
+                    if reverse {
+                        rows.reverse();
                     }
-                    for id in [0, 77, 499] {
-                        let row = table.get(&key(id), None).await.unwrap().unwrap();
-                        assert_eq!(
-                            row.column(1).as_binary::<i32>().value(0),
-                            noise(id, 0, 1_000_000)
-                        );
-                    }
-                    db
-                },
-            )
+                    let wanted: Vec<_> = (0..500).map(|id| (id, 1_000_000)).collect();
+                    assert_eq!(rows, wanted, "reverse {reverse}");
+                }
+                for id in [0, 77, 499] {
+                    let row = table.get(&key(id), None).await.unwrap().unwrap();
+                    assert_eq!(
+                        row.column(1).as_binary::<i32>().value(0),
+                        noise(id, 0, 1_000_000)
+                    );
+                }
+                db
+            })
             .await;
         }
     });
@@ -173,27 +167,21 @@ fn five_hundred_rows_of_a_megabyte_are_scanned_forward_backward_and_one_by_one()
 fn two_thousand_three_hundred_rows_of_a_megabyte_are_scanned() {
     let turn = turn();
     run(async {
-        let directory = tempfile::tempdir().unwrap();
+        let store = Memory::new();
         let ids = (0..2300).collect::<Vec<i64>>();
         let files = ids
             .chunks(50)
             .map(|ids| ids.iter().map(|id| (*id, plain(*id, 1 << 20))).collect());
-        write(directory.path(), files).await;
+        write(&store, files).await;
         for memory in MEMORIES {
             let options = small(memory);
             let what = "2,300 rows of 1 MiB";
-            within(
-                &turn,
-                what,
-                directory.path(),
-                options.clone(),
-                async |table, db| {
-                    let rows = drain(table.scan().stream().unwrap(), &options).await;
-                    assert_eq!(rows.len(), 2300);
-                    assert!(rows.iter().zip(0..).all(|(row, id)| *row == (id, 1 << 20)));
-                    db
-                },
-            )
+            within(&turn, what, &store, options.clone(), async |table, db| {
+                let rows = drain(table.scan().stream().unwrap(), &options).await;
+                assert_eq!(rows.len(), 2300);
+                assert!(rows.iter().zip(0..).all(|(row, id)| *row == (id, 1 << 20)));
+                db
+            })
             .await;
         }
     });
@@ -203,7 +191,7 @@ fn two_thousand_three_hundred_rows_of_a_megabyte_are_scanned() {
 fn large_values_with_random_keys_over_many_files_are_merged() {
     let turn = turn();
     run(async {
-        let directory = tempfile::tempdir().unwrap();
+        let store = Memory::new();
         let seed = seed();
         let mut random = Random::new(seed);
         let mut model = BTreeMap::new();
@@ -217,28 +205,22 @@ fn large_values_with_random_keys_over_many_files_are_merged() {
             model.extend(rows.iter().map(|(id, value)| (*id, value.len())));
             files.push(rows.into_iter().collect::<Vec<_>>());
         }
-        write(directory.path(), files).await;
+        write(&store, files).await;
         let wanted: Vec<_> = model.into_iter().collect();
         for memory in MEMORIES {
             let options = small(memory);
             let what = "64 KiB values with random keys in 96 files";
-            within(
-                &turn,
-                what,
-                directory.path(),
-                options.clone(),
-                async |table, db| {
-                    for reverse in [false, true] {
-                        let scan = table.scan().reverse(reverse).stream().unwrap();
-                        let mut rows = drain(scan, &options).await;
-                        if reverse {
-                            rows.reverse();
-                        }
-                        assert_eq!(rows, wanted, "SEED={seed} reverse {reverse}");
+            within(&turn, what, &store, options.clone(), async |table, db| {
+                for reverse in [false, true] {
+                    let scan = table.scan().reverse(reverse).stream().unwrap();
+                    let mut rows = drain(scan, &options).await;
+                    if reverse {
+                        rows.reverse();
                     }
-                    db
-                },
-            )
+                    assert_eq!(rows, wanted, "SEED={seed} reverse {reverse}");
+                }
+                db
+            })
             .await;
         }
     });
@@ -248,32 +230,26 @@ fn large_values_with_random_keys_over_many_files_are_merged() {
 fn thirty_two_scans_at_once_share_what_there_is() {
     let turn = turn();
     run(async {
-        let directory = tempfile::tempdir().unwrap();
-        let files = (0..35).map(|f| {
+        let store = Memory::new();
+        let files = (0..14).map(|f| {
             (f * 3000..(f + 1) * 3000)
                 .map(|id| (id, noise(id, 0, 1000)))
                 .collect()
         });
-        write(directory.path(), files).await;
+        write(&store, files).await;
         for memory in MEMORIES {
             let options = small(memory);
-            let what = "32 scans of 105 MB";
-            within(
-                &turn,
-                what,
-                directory.path(),
-                options.clone(),
-                async |table, db| {
-                    let scans = (0..32).map(|_| {
-                        let (scan, options) = (table.scan().stream().unwrap(), options.clone());
-                        tokio::spawn(async move { drain(scan, &options).await.len() })
-                    });
-                    for scan in scans.collect::<Vec<_>>() {
-                        assert_eq!(scan.await.unwrap(), 105_000);
-                    }
-                    db
-                },
-            )
+            let what = "32 scans of 42 MB";
+            within(&turn, what, &store, options.clone(), async |table, db| {
+                let scans = (0..32).map(|_| {
+                    let (scan, options) = (table.scan().stream().unwrap(), options.clone());
+                    tokio::spawn(async move { drain(scan, &options).await.len() })
+                });
+                for scan in scans.collect::<Vec<_>>() {
+                    assert_eq!(scan.await.unwrap(), 42_000);
+                }
+                db
+            })
             .await;
         }
     });
@@ -283,44 +259,38 @@ fn thirty_two_scans_at_once_share_what_there_is() {
 fn scans_that_nobody_asks_do_not_keep_others_from_reading() {
     let turn = turn();
     run(async {
-        let directory = tempfile::tempdir().unwrap();
+        let store = Memory::new();
         let files = (0..8).map(|f| {
             (f * 3000..(f + 1) * 3000)
                 .map(|id| (id, noise(id, 0, 1000)))
                 .collect()
         });
-        write(directory.path(), files).await;
+        write(&store, files).await;
         for memory in MEMORIES {
             let options = small(memory);
             let what = "40 scans, all begun and left, then taken up in turn";
-            within(
-                &turn,
-                what,
-                directory.path(),
-                options.clone(),
-                async |table, db| {
-                    let mut scans = Vec::new();
-                    for i in 0..40 {
-                        let mut scan = table.scan().reverse(i % 2 == 1).stream().unwrap();
-                        let rows = scan.next().await.unwrap().unwrap().num_rows();
-                        scans.push((scan, rows));
-                    }
-                    let mut left = scans.len();
-                    while left > 0 {
-                        for (scan, rows) in &mut scans {
-                            match scan.next().await.unwrap() {
-                                Some(batch) => *rows += batch.num_rows(),
-                                None if *rows == usize::MAX => {}
-                                None => {
-                                    assert_eq!(*rows, 24_000);
-                                    (*rows, left) = (usize::MAX, left - 1);
-                                }
+            within(&turn, what, &store, options.clone(), async |table, db| {
+                let mut scans = Vec::new();
+                for i in 0..40 {
+                    let mut scan = table.scan().reverse(i % 2 == 1).stream().unwrap();
+                    let rows = scan.next().await.unwrap().unwrap().num_rows();
+                    scans.push((scan, rows));
+                }
+                let mut left = scans.len();
+                while left > 0 {
+                    for (scan, rows) in &mut scans {
+                        match scan.next().await.unwrap() {
+                            Some(batch) => *rows += batch.num_rows(),
+                            None if *rows == usize::MAX => {}
+                            None => {
+                                assert_eq!(*rows, 24_000);
+                                (*rows, left) = (usize::MAX, left - 1);
                             }
                         }
                     }
-                    db
-                },
-            )
+                }
+                db
+            })
             .await;
         }
     });
@@ -330,31 +300,25 @@ fn scans_that_nobody_asks_do_not_keep_others_from_reading() {
 fn eight_hundred_small_files_that_overlap_are_merged() {
     let turn = turn();
     run(async {
-        let directory = tempfile::tempdir().unwrap();
+        let store = Memory::new();
         let mut model = BTreeMap::new();
         let files = (0..800).map(|f| {
-            let rows: Vec<_> = (0..60)
+            let rows: Vec<_> = (0..16)
                 .map(|i| (i * 801 + f, noise(i, f as u64, 1000)))
                 .collect();
             model.extend(rows.iter().map(|(id, value)| (*id, value.len())));
             rows
         });
-        write(directory.path(), files.collect::<Vec<_>>()).await;
+        write(&store, files.collect::<Vec<_>>()).await;
         let wanted: Vec<_> = model.into_iter().collect();
         for memory in MEMORIES {
             let options = small(memory);
             let what = "800 small files that overlap";
-            within(
-                &turn,
-                what,
-                directory.path(),
-                options.clone(),
-                async |table, db| {
-                    let rows = drain(table.scan().stream().unwrap(), &options).await;
-                    assert_eq!(rows, wanted);
-                    db
-                },
-            )
+            within(&turn, what, &store, options.clone(), async |table, db| {
+                let rows = drain(table.scan().stream().unwrap(), &options).await;
+                assert_eq!(rows, wanted);
+                db
+            })
             .await;
         }
     });
@@ -364,20 +328,20 @@ fn eight_hundred_small_files_that_overlap_are_merged() {
 fn of_a_chain_of_files_a_limit_opens_only_what_it_reaches() {
     let turn = turn();
     run(async {
-        let directory = tempfile::tempdir().unwrap();
+        let store = Memory::new();
         // Each overlaps the next one.
         let files = (0..64).map(|f| {
             (f * 100..f * 100 + 110)
                 .map(|id| (id, noise(id, f as u64, 1000)))
                 .collect()
         });
-        write(directory.path(), files).await;
+        write(&store, files).await;
         for (reverse, first) in [(false, 0), (true, 63 * 100 + 109)] {
             let what = "a chain of 64 files";
             within(
                 &turn,
                 what,
-                directory.path(),
+                &store,
                 small(MEMORIES[0]),
                 async |table, db| {
                     let before = db.stats().data.get;
@@ -398,15 +362,15 @@ fn of_a_chain_of_files_a_limit_opens_only_what_it_reaches() {
 fn a_limit_reads_little_of_a_large_file() {
     let turn = turn();
     run(async {
-        let directory = tempfile::tempdir().unwrap();
+        let store = Memory::new();
         let files = [(0..20_000).map(|id| (id, noise(id, 0, 1000))).collect()];
-        write(directory.path(), files).await;
+        write(&store, files).await;
         for reverse in [false, true] {
             let what = "ten rows of 20 MB";
             within(
                 &turn,
                 what,
-                directory.path(),
+                &store,
                 small(MEMORIES[0]),
                 async |table, db| {
                     let before = db.stats().data;
@@ -427,14 +391,14 @@ fn a_limit_reads_little_of_a_large_file() {
 fn a_merge_that_gives_nothing_holds_nothing() {
     let turn = turn();
     run(async {
-        let directory = tempfile::tempdir().unwrap();
+        let store = Memory::new();
         let files = (0..20).map(|f| {
             (f * 2000..(f + 1) * 2000)
                 .map(|id| (id, noise(id, 0, 2000)))
                 .collect()
         });
-        write(directory.path(), files).await;
-        let db = open(directory.path(), plenty()).await;
+        write(&store, files).await;
+        let db = open(&store, plenty()).await;
         let table = db.table("t").unwrap();
         let all: ArrayRef = Arc::new(Int64Array::from_iter_values(0..40_000));
         let keys = RecordBatch::try_from_iter([("id", all)]).unwrap();
@@ -443,18 +407,12 @@ fn a_merge_that_gives_nothing_holds_nothing() {
         db.close().await.unwrap();
         for memory in MEMORIES {
             let what = "80 MB, all deleted";
-            within(
-                &turn,
-                what,
-                directory.path(),
-                small(memory),
-                async |table, db| {
-                    let mut scan = table.scan().stream().unwrap();
-                    assert!(scan.next().await.unwrap().is_none());
-                    assert_eq!(table.scan().count().await.unwrap(), 0);
-                    db
-                },
-            )
+            within(&turn, what, &store, small(memory), async |table, db| {
+                let mut scan = table.scan().stream().unwrap();
+                assert!(scan.next().await.unwrap().is_none());
+                assert_eq!(table.scan().count().await.unwrap(), 0);
+                db
+            })
             .await;
         }
     });
@@ -470,7 +428,7 @@ fn random_tables_read_in_every_way_at_once_keep_within_the_bound() {
     while rounds == 0 || until.left() {
         rounds += 1;
         run(async {
-            let directory = tempfile::tempdir().unwrap();
+            let store = Memory::new();
             let mut model = BTreeMap::new();
             let keys = [100, 10_000, 1_000_000][random.below(3)];
             let mut files = Vec::new();
@@ -490,7 +448,7 @@ fn random_tables_read_in_every_way_at_once_keep_within_the_bound() {
                 model.extend(rows.iter().map(|(id, value)| (*id, value.len())));
                 files.push(rows.into_iter().collect::<Vec<_>>());
             }
-            write(directory.path(), files).await;
+            write(&store, files).await;
             let memory = [64, 16, 8][random.below(3)] * MIB;
             let options = Options {
                 batch_bytes: [64 * KIB, MIB, 8 * MIB][random.below(3)],
@@ -499,44 +457,37 @@ fn random_tables_read_in_every_way_at_once_keep_within_the_bound() {
             };
             let what = format!("SEED={seed} round {rounds}, {} rows", model.len());
             let model = Arc::new(model);
-            within(
-                &turn,
-                &what,
-                directory.path(),
-                options.clone(),
-                async |table, db| {
-                    let mut tasks = Vec::new();
-                    for _ in 0..1 + random.below(8) {
-                        let (from, to) = (random.below(keys) as i64, random.below(keys) as i64);
-                        let (reverse, limit) = (random.chance(0.5), 1 + random.below(5000));
-                        let mut scan = table.scan().reverse(reverse);
-                        let mut wanted: Vec<_> =
-                            model.iter().map(|(id, len)| (*id, *len)).collect();
-                        if random.chance(0.5) && from <= to {
-                            scan = scan
-                                .from(Bound::Included(key(from)))
-                                .to(Bound::Excluded(key(to)));
-                            wanted.retain(|(id, _)| (from..to).contains(id));
-                        }
-                        if reverse {
-                            wanted.reverse();
-                        }
-                        if random.chance(0.3) {
-                            scan = scan.limit(limit as u64);
-                            wanted.truncate(limit);
-                        }
-                        let (options, what) = (options.clone(), what.clone());
-                        tasks.push(tokio::spawn(async move {
-                            let rows = drain(scan.stream().unwrap(), &options).await;
-                            assert!(rows == wanted, "{what}: other rows");
-                        }));
+            within(&turn, &what, &store, options.clone(), async |table, db| {
+                let mut tasks = Vec::new();
+                for _ in 0..1 + random.below(8) {
+                    let (from, to) = (random.below(keys) as i64, random.below(keys) as i64);
+                    let (reverse, limit) = (random.chance(0.5), 1 + random.below(5000));
+                    let mut scan = table.scan().reverse(reverse);
+                    let mut wanted: Vec<_> = model.iter().map(|(id, len)| (*id, *len)).collect();
+                    if random.chance(0.5) && from <= to {
+                        scan = scan
+                            .from(Bound::Included(key(from)))
+                            .to(Bound::Excluded(key(to)));
+                        wanted.retain(|(id, _)| (from..to).contains(id));
                     }
-                    for task in tasks {
-                        task.await.unwrap();
+                    if reverse {
+                        wanted.reverse();
                     }
-                    db
-                },
-            )
+                    if random.chance(0.3) {
+                        scan = scan.limit(limit as u64);
+                        wanted.truncate(limit);
+                    }
+                    let (options, what) = (options.clone(), what.clone());
+                    tasks.push(tokio::spawn(async move {
+                        let rows = drain(scan.stream().unwrap(), &options).await;
+                        assert!(rows == wanted, "{what}: other rows");
+                    }));
+                }
+                for task in tasks {
+                    task.await.unwrap();
+                }
+                db
+            })
             .await;
         });
     }

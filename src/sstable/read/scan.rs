@@ -150,7 +150,6 @@ impl SstableScan {
         }
         let cutter = inner.cutter(&projection, request.reverse);
         let mut limits = Limits {
-            reverse: request.reverse,
             read_bytes: (self.reader.limits.read_bytes)
                 .min(request.read_bytes)
                 .max(super::MIN_READ_BYTES),
