@@ -10,6 +10,7 @@ import { tableInfos } from "./reader.js";
 import { moment, type Snapshot, snapshotOf } from "./snapshot.js";
 import { Table } from "./table.js";
 import { begin, transact, type Transaction } from "./transaction.js";
+import { inTurn, placeOf, underWay } from "./turns.js";
 import type {
   Alteration,
   AsOf,
@@ -45,15 +46,19 @@ export async function openWith(options: OpenOptions, find: () => Engine | Promis
     throw invalid("open() takes options: { data: directory(path) }");
   const { data, wal, ...bounds } = options;
   const specs = [specOf("data", data), wal === undefined ? undefined : specOf("wal", wal)] as const;
-  const engine = await find();
-  const opening = engine.open(specs[0], specs[1], bounds);
-  try {
-    await opening.db.ready();
-    return new Db(engine, opening);
-  } catch (error) {
-    opening.release();
-    throw error;
-  }
+  const place = specs[1] && placeOf(specs[1]);
+  const opened = inTurn(place, async () => {
+    const engine = await find();
+    const opening = engine.open(specs[0], specs[1], bounds);
+    try {
+      await opening.db.ready();
+      return new Db(engine, opening, place);
+    } catch (error) {
+      opening.release();
+      throw error;
+    }
+  });
+  return opened;
 }
 
 /** What the engine takes for a store: exactly one of `host`, `s3` and `opfs`. */
@@ -70,10 +75,12 @@ export class Db implements AsyncDisposable {
   private readonly engine: Engine;
   private readonly opened: Opening;
   private readonly raw: Handle<RawDb>;
+  private readonly place: unknown;
   private closing: Promise<void> | undefined;
 
-  /** @internal */
-  constructor(engine: Engine, opened: Opening) {
+  /** @internal `place` is that of its WAL. */
+  constructor(engine: Engine, opened: Opening, place?: unknown) {
+    this.place = place;
     this.engine = engine;
     this.opened = opened;
     this.raw = opened.db;
@@ -134,7 +141,7 @@ export class Db implements AsyncDisposable {
 
   /**
    * Alters a table, all changes in one commit, and gives it. No row is rewritten; rows there are read as the table is
-   * today, also as of an earlier time. Other handles see it when they next refresh or commit. With a `wal`, too, it
+   * today; a snapshot as of an earlier time sees it as it was then. Other handles see it when they next refresh or commit. With a `wal`, too, it
    * needs `data` to be within reach.
    */
   async alterTable<R extends Row = Row>(name: string, changes: readonly Alteration[]): Promise<Table<R>> {
@@ -293,7 +300,10 @@ export class Db implements AsyncDisposable {
    * `flush()` first for that. Closing twice is the same as once.
    */
   close(): Promise<void> {
-    this.closing ??= this.raw.call("close").finally(() => this.opened.release());
+    this.closing ??= underWay(
+      this.place,
+      this.raw.call("close").finally(() => this.opened.release()),
+    );
     return this.closing;
   }
 
