@@ -3,7 +3,7 @@
 
 use crate::env::Runtime;
 use futures_channel::oneshot;
-use futures_util::future::select;
+use futures_util::future::{Either, select};
 use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
@@ -30,7 +30,7 @@ fn closes<T>(look: impl FnOnce(&mut u64, &mut Vec<Close>) -> T) -> T {
 pub(super) struct Leaving(u64);
 
 impl Leaving {
-    /// Of the WAL in `place`, as its store describes it.
+    /// Of the WAL in `place`: `Storage::identity`.
     pub(super) fn new(place: String) -> Self {
         closes(|next, all| {
             *next += 1;
@@ -61,8 +61,7 @@ pub(super) async fn wait(place: &str, runtime: &dyn Runtime) {
             Some(left)
         });
         let Some(left) = left else { return };
-        if let futures_util::future::Either::Right(_) = select(left, runtime.sleep(PATIENCE)).await
-        {
+        if let Either::Right(_) = select(left, runtime.sleep(PATIENCE)).await {
             return;
         }
     }

@@ -342,8 +342,8 @@ impl Inner {
     }
 
     async fn close(self: &Arc<Self>) -> Result<()> {
-        let wal = self.wal_counted.as_ref();
-        let _leaving = wal.map(|wal| leaving::Leaving::new(wal.describe()));
+        let place = self.wal_counted.as_ref().and_then(|wal| wal.identity());
+        let _leaving = place.map(leaving::Leaving::new);
         self.closed.store(true, Ordering::Release);
         self.watch.wake();
         self.drain_queue().await;

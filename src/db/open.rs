@@ -52,7 +52,9 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
     let wal_counted = env.wal.map(Counted::new);
     let lock = match &wal_counted {
         Some(wal) => {
-            leaving::wait(&wal.describe(), &*env.runtime).await;
+            if let Some(place) = wal.identity() {
+                leaving::wait(&place, &*env.runtime).await;
+            }
             Some(wal.lock(WAL_LOCK).await?)
         }
         None => None,

@@ -151,6 +151,10 @@ impl Storage for Opfs {
         }
     }
 
+    fn identity(&self) -> Option<String> {
+        Some(self.inner.tree.place().to_owned())
+    }
+
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {
         local(async move {
             check_key(key)?;
