@@ -11,6 +11,7 @@ import { tableInfos } from "./reader.js";
 import { moment, type Snapshot, snapshotOf } from "./snapshot.js";
 import { Table } from "./table.js";
 import { begin, transact, type Transaction } from "./transaction.js";
+import { inTurn, placeOf, underWay } from "./turns.js";
 import type {
   Alteration,
   AsOf,
@@ -49,15 +50,20 @@ export async function openWith(options: OpenOptions, find: () => Engine | Promis
   const { data, wal, signal, waitUntil, ...bounds } = options;
   signal?.throwIfAborted();
   const specs = [specOf("data", data), wal === undefined ? undefined : specOf("wal", wal)] as const;
-  const engine = await abortable((async () => find())(), signal);
-  const opening = engine.open(specs[0], specs[1], bounds, signal);
-  try {
-    await opening.db.ready();
-    return new Db(engine, opening, waitUntil && kept(waitUntil));
-  } catch (error) {
-    opening.release();
-    throw error;
-  }
+  const place = specs[1] && placeOf(specs[1]);
+  const opened = inTurn(place, async () => {
+    const engine = await abortable((async () => find())(), signal);
+    const opening = engine.open(specs[0], specs[1], bounds, signal);
+    try {
+      await opening.db.ready();
+      return new Db(engine, opening, place, waitUntil && kept(waitUntil));
+    } catch (error) {
+      opening.release();
+      throw error;
+    }
+  });
+  // What is there nonetheless, made when the signal came, is nobody's.
+  return abortable(opened, signal, () => void opened.then((db) => db.close()).catch(() => undefined));
 }
 
 /** Tries a store as `probe` says. */
@@ -95,10 +101,12 @@ export class Db implements AsyncDisposable {
   private readonly engine: Engine;
   private readonly opened: Opening;
   private readonly raw: Handle<RawDb>;
+  private readonly place: unknown;
   private closing: Promise<void> | undefined;
 
-  /** @internal */
-  constructor(engine: Engine, opened: Opening, keep?: Keep) {
+  /** @internal `place` is that of its WAL. */
+  constructor(engine: Engine, opened: Opening, place?: unknown, keep?: Keep) {
+    this.place = place;
     this.engine = engine;
     this.opened = opened;
     this.raw = keep === undefined ? opened.db : new KeptHandle<RawDb>(opened.db, keep);
@@ -166,7 +174,7 @@ export class Db implements AsyncDisposable {
 
   /**
    * Alters a table, all changes in one commit, and gives it. No row is rewritten; rows there are read as the table is
-   * today, also as of an earlier time. Other handles see it when they next refresh or commit. With a `wal`, too, it
+   * today; a snapshot as of an earlier time sees it as it was then. Other handles see it when they next refresh or commit. With a `wal`, too, it
    * needs `data` to be within reach.
    */
   async alterTable<R extends Row = Row>(name: string, changes: readonly Alteration[]): Promise<Table<R>> {
@@ -326,7 +334,10 @@ export class Db implements AsyncDisposable {
    * `flush()` first for that. Closing twice is the same as once. A signal ends the waiting alone: it goes on closing.
    */
   async close(options: CallOptions = {}): Promise<void> {
-    this.closing ??= this.raw.call("close").finally(() => this.opened.release());
+    this.closing ??= underWay(
+      this.place,
+      this.raw.call("close").finally(() => this.opened.release()),
+    );
     return abortable(this.closing, options.signal);
   }
 

@@ -160,16 +160,11 @@ export const mutants = [
     patches: [
       [
         "log/version.rs",
-        "            Edit::Rows { table, .. } => self.tables.contains_key(table),",
-        `            Edit::Rows { table, .. } => {
-                self.tables.contains_key(table) || ${on("dropped tables take rows")}
-            }`,
-      ],
-      [
-        "log/version.rs",
-        "                    || meta.stamps.is_some() && self.dropped.contains_key(table)",
-        `                    || meta.stamps.is_some() && self.dropped.contains_key(table)
-                    || ${on("dropped tables take rows")}`,
+        "            Edit::Rows { table, .. } => self.tables.contains_key(table),\n            Edit::AddSstable { table, meta, .. } => {\n                self.tables.contains_key(table)",
+        `            Edit::Rows { .. } | Edit::AddSstable { .. } if ${on("dropped tables take rows")} => true,
+            Edit::Rows { table, .. } => self.tables.contains_key(table),
+            Edit::AddSstable { table, meta, .. } => {
+                self.tables.contains_key(table)`,
       ],
     ],
   },
@@ -430,6 +425,56 @@ export const mutants = [
         "AsOf::Timestamp(ts) => (*ts).min(version.head.ts),",
         `AsOf::Timestamp(ts) if ${on("as of times to come")} => *ts,
         AsOf::Timestamp(ts) => (*ts).min(version.head.ts),`,
+      ],
+    ],
+  },
+  {
+    name: "the past is as it is now",
+    rule: "promise 18",
+    patches: [
+      [
+        "db/snapshot.rs",
+        "    let then = state.version.as_of(ts)?;",
+        `    if ${on("the past is as it is now")} {
+        return Ok(state);
+    }
+    let then = state.version.as_of(ts)?;`,
+      ],
+    ],
+  },
+  {
+    name: "a flush moves rows as they are now",
+    rule: "promise 18",
+    patches: [
+      [
+        "flush.rs",
+        "if inline::has_older(version, table.id, &table.entry, last.inline_to) {",
+        `if inline::has_older(version, table.id, &table.entry, last.inline_to)
+            && !${on("a flush moves rows as they are now")}
+        {`,
+      ],
+      [
+        "log/version.rs",
+        "            Some(since) if oldest < since && self.watermark < since => Err(format!(",
+        `            Some(since)
+                if oldest < since
+                    && self.watermark < since
+                    && !${on("a flush moves rows as they are now")} =>
+            Err(format!(`,
+      ],
+    ],
+  },
+  {
+    name: "dropped tables take their files along",
+    rule: "promise 18",
+    patches: [
+      [
+        "log/version.rs",
+        "                if let Some(entry) = self.tables.remove(table) {",
+        `                if ${on("dropped tables take their files along")} {
+                    self.files.remove(table);
+                }
+                if let Some(entry) = self.tables.remove(table) {`,
       ],
     ],
   },

@@ -84,10 +84,9 @@ impl JsDb {
     }
 
     /// A table that is there.
-    pub fn table(&self, name: &str) -> Promise {
-        let table = self.db.table(name);
-        let most = self.commit_bytes;
-        promise(async move { JsTable::new(Source::Newest(table?), most) })
+    pub fn table(&self, name: String) -> Promise {
+        let (db, most) = (self.db.clone(), self.commit_bytes);
+        promise(async move { JsTable::new(Source::Newest(db.look_up_table(&name).await?), most) })
     }
 
     /// An array of `{ name, schema }`.

@@ -9,6 +9,7 @@ mod feeds;
 mod flush;
 mod gc;
 mod group;
+mod leaving;
 mod line;
 mod log;
 mod offline;
@@ -164,7 +165,8 @@ impl Db {
         open::open(env, options).await
     }
 
-    /// The table of that name, or `Invalid` listing what there is.
+    /// The table of that name, or `Invalid` listing what there is, as far as this handle knows:
+    /// [`Db::look_up_table`] looks once more.
     pub fn table(&self, name: &str) -> Result<Table> {
         self.inner.check_open()?;
         self.inner.keep_version_soon();
@@ -172,6 +174,23 @@ impl Db {
         match state.version.table(name) {
             Some((id, _)) => Ok(Table::new(self.inner.clone(), id)),
             None => Err(no_such_table(&state, name)),
+        }
+    }
+
+    /// The same; but a name that this handle does not know is looked for in the log once, for others may
+    /// have made the table. One request then.
+    ///
+    /// # Errors
+    /// As [`Db::table`]; `Unavailable` if the log could not be looked at.
+    pub async fn look_up_table(&self, name: &str) -> Result<Table> {
+        match self.table(name) {
+            Err(unknown) if unknown.kind() == ErrorKind::Invalid => {
+                self.refresh()
+                    .await
+                    .map_err(|why| why.context(unknown.message()))?;
+                self.table(name)
+            }
+            found => found,
         }
     }
 
@@ -364,6 +383,8 @@ impl Inner {
     }
 
     async fn close(self: &Arc<Self>) -> Result<()> {
+        let place = self.wal_counted.as_ref().and_then(|wal| wal.identity());
+        let _leaving = place.map(leaving::Leaving::new);
         self.closed.store(true, Ordering::Release);
         self.watch.wake();
         self.drain_queue().await;

@@ -6,6 +6,7 @@ use super::{
     commit::Queue,
     device::{self, Device, Found, merged_floors},
     feeds::Feeds,
+    leaving,
     line::{Line, Lined},
     offline::{Start, start},
     parked,
@@ -53,7 +54,12 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
     let data: Arc<dyn Storage> = data_counted.clone();
     let wal_counted = env.wal.map(Counted::new);
     let lock = match &wal_counted {
-        Some(wal) => Some(wal.lock(WAL_LOCK).await?),
+        Some(wal) => {
+            if let Some(place) = wal.identity() {
+                leaving::wait(&place, &*env.runtime).await;
+            }
+            Some(wal.lock(WAL_LOCK).await?)
+        }
         None => None,
     };
     let lock = Arc::new(Mutex::new(lock));

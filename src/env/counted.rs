@@ -120,6 +120,10 @@ impl Storage for Counted {
         self.inner.describe()
     }
 
+    fn identity(&self) -> Option<String> {
+        self.inner.identity()
+    }
+
     fn clock(&self) -> Option<StoreClock> {
         self.inner.clock()
     }

@@ -46,6 +46,12 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Kind and place for messages and `stats()`, e.g. `directory /var/db`. Never a secret.
     fn describe(&self) -> String;
 
+    /// What tells this store from others of this process: two handles on the same have the same. `None` where
+    /// that is not known.
+    fn identity(&self) -> Option<String> {
+        None
+    }
+
     /// The store's clock, if it has one of its own and has answered yet.
     fn clock(&self) -> Option<StoreClock> {
         None

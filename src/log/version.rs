@@ -358,6 +358,7 @@ impl Version {
                     let ts = record.ts;
                     self.dropped.insert(*table, DroppedTable { entry, ts });
                 }
+                self.forget();
             }
             Edit::InlineFloor { to, .. } => {
                 self.inline_floor = self.inline_floor.max(*to);

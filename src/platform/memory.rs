@@ -239,6 +239,10 @@ impl Storage for Memory {
         "memory".to_owned()
     }
 
+    fn identity(&self) -> Option<String> {
+        Some(format!("memory {:p}", Arc::as_ptr(&self.shared)))
+    }
+
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {
         Box::pin(async move { Ok(self.read(key, |size| Ok(0..size))?.map(|(bytes, _)| bytes)) })
     }

@@ -203,7 +203,19 @@ impl WalWriter {
             Some(active) => active.file.confirm().await,
             None => Ok(()),
         };
-        confirmed.map_err(|error| self.note(error))
+        match confirmed {
+            Err(error) if error.kind() != ErrorKind::Closed => {
+                // Nobody could tell. They are written, and this handle goes on without them.
+                self.state = State::Poisoned;
+                let message =
+                    "the commits are written, but whether they are in the WAL is not known";
+                Err(Error::new(
+                    ErrorKind::Unknown,
+                    format!("{message}: {}", error.message()),
+                ))
+            }
+            confirmed => confirmed.map_err(|error| self.note(error)),
+        }
     }
 
     /// The session of this writer.

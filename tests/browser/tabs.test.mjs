@@ -119,3 +119,64 @@ test("where the quota is spent a commit is Unavailable, nothing acknowledged is 
   assert.equal(after, full.acknowledged + 1);
   assert.deepEqual((await run((call) => actions.read(call), { name })).all, model(3));
 });
+
+test("when the site's data is cleared under an open database it is noticed within a second, and said", async (t) => {
+  const { context, server, page, run } = await start(t);
+  const name = fresh("cleared");
+  await run((call) => actions.write(call), { name, from: 0, to: 3 });
+  await run(async (name) => {
+    globalThis.db = await actions.openAt({ name });
+    globalThis.table = await db.table("more", { schema: { id: "int64" }, primaryKey: ["id"] });
+    await table.ingest([{ id: 0n }]);
+  }, name);
+  const cdp = await context.newCDPSession(page);
+  await cdp.send("Storage.clearDataForOrigin", { origin: server.origin, storageTypes: "all" });
+  const outcome = await run(async () => {
+    const since = performance.now();
+    for (let id = 1n; ; id++) {
+      try {
+        await table.ingest([{ id }]);
+      } catch (error) {
+        const took = performance.now() - since;
+        const next = await table.ingest([{ id: -1n }]).catch((error) => error.code);
+        const read = await table.get({ id: 0n }).catch((error) => error.code);
+        await db.close().catch(() => undefined);
+        return { took, code: error.code, message: error.message, next, read };
+      }
+      if (performance.now() - since > 10_000) return { took: Infinity };
+    }
+  });
+  console.log(`after ${outcome.took} ms: ${outcome.message}`);
+  assert.ok(outcome.took < 1_000, JSON.stringify(outcome));
+  assert.deepEqual([outcome.code, outcome.next, outcome.read], ["Closed", "Closed", "Closed"]);
+  assert.match(outcome.message, /cleared the site's data/);
+  // It goes on with what there is: nothing.
+  const tables = await run(
+    (name) => actions.using({ name }, async (db) => (await db.tables()).map(({ name }) => name)),
+    name,
+  );
+  assert.deepEqual(tables, []);
+});
+
+test("an open while the page's last handle closes waits for it", async (t) => {
+  const { run } = await start(t);
+  const name = fresh("remount");
+  const count = await run(async (name) => {
+    let db = await actions.openAt({ name });
+    await db.table("rows", { schema: { id: "int64" }, primaryKey: ["id"] });
+    for (let id = 0n; id < 4n; id++) {
+      void db.close();
+      db = await actions.openAt({ name });
+      await (await db.table("rows")).ingest([{ id }]);
+    }
+    void db.close();
+    // A component that is mounted, unmounted and mounted again.
+    const first = actions.openAt({ name });
+    void first.then((opened) => opened.close());
+    const second = await actions.openAt({ name });
+    const found = await (await second.table("rows")).scan().count();
+    await second.close();
+    return found;
+  }, name);
+  assert.equal(count, 4);
+});

@@ -215,7 +215,7 @@ console.log(JSON.stringify({ there: (await flights.get({ id: 8n })) !== undefine
 `;
   const stdout = await goesOn(text, `${flight8}let localCursor;\n`, told);
   // A minute ago there was nothing.
-  assert.match(stdout, /^0\n\{\n?\s*id: 8n/m);
+  assert.match(stdout, /^\[\]\n\{\n?\s*id: 8n/m);
   assert.match(stdout, /seq: \d+, timestamp: \d+n, tags: \[ 'before-cleanup' \]/);
   assert.match(stdout, /records: 0,\s+checkpoints: 0,\s+files: 0/);
   assert.match(stdout, /^upsert 2 flights$/m);

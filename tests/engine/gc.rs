@@ -439,8 +439,9 @@ async fn a_tag_that_came_meanwhile_holds_the_watermark() {
     assert_eq!(report.watermark, pinned);
 }
 
+/// DESIGN promise 18: reads as of a time before the drop see the table for as long as the retention.
 #[tokio::test]
-async fn files_of_a_dropped_table_go_only_after_the_checkpoint_covers_the_drop() {
+async fn files_of_a_dropped_table_go_only_when_no_read_as_of_the_past_needs_them() {
     let world = Aging::new(Told::Clock);
     let (stage, db, table) = world.open(Options::default()).await;
     let gone = engine::table(&db, "gone").await;
@@ -448,12 +449,23 @@ async fn files_of_a_dropped_table_go_only_after_the_checkpoint_covers_the_drop()
     ingest(&gone, 0, 10).await;
     db.flush().await.unwrap();
     db.checkpoint().await.unwrap();
+    let before = AsOf::Timestamp(db.stats().last_timestamp);
     let mut held = gone.scan().stream().unwrap();
     commit(&stage, vec![Edit::DropTable { table: 2 }]).await;
-    world.pass(3 * HOUR);
     assert!(db.refresh().await.unwrap());
-    assert_eq!(gc(&db).await.files, 0, "C has the table");
+    db.checkpoint().await.unwrap();
+    world.pass(23 * HOUR);
+    assert_eq!(gc(&db).await.files, 0, "within the retention");
     assert!(held.next().await.unwrap().is_some(), "a scan goes on");
+    let past = db.snapshot_at(before.clone()).await.unwrap();
+    let past = past.table("gone").unwrap();
+    assert_eq!(engine::scanned(past.scan()).await.unwrap(), model(0, 10));
+    world.pass(2 * HOUR);
+    let report = gc(&db).await;
+    assert!(report.watermark > 0, "it lets go of the past: {report:?}");
+    let error = db.snapshot_at(before).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Expired, "{error}");
+    assert_eq!(gc(&db).await.files, 0, "C has the table");
     db.checkpoint().await.unwrap();
     world.pass(30 * MINUTE);
     assert_eq!(gc(&db).await.files, 0, "not for the grace time");
@@ -515,6 +527,8 @@ async fn a_held_snapshot_of_a_table_that_was_dropped_expires_with_its_files() {
     );
     let transaction = db.begin(TransactionOptions::default()).unwrap();
     assert!(db.drop_table("t").await.unwrap());
+    world.pass(25 * HOUR);
+    assert_eq!(gc(&db).await.files, 0);
     db.checkpoint().await.unwrap();
     world.pass(61 * MINUTE);
     assert_eq!(gc(&db).await.files, 1);

@@ -8,7 +8,7 @@ use crate::support;
 use arrow_array::RecordBatch;
 use arrow_schema::{DataType, Field, FieldRef, TimeUnit};
 use lakeshore::{
-    Alteration, Db, Env, Error, ErrorKind, Options, Table,
+    Alteration, AsOf, Db, Env, Error, ErrorKind, Options, ScanBuilder, Table,
     data::{
         predicate::{Predicate, Value},
         schema::TableSchema,
@@ -130,14 +130,23 @@ fn expected(ids: std::ops::Range<i64>) -> Model {
     .collect()
 }
 
-async fn all(table: &Table) -> Vec<Vec<Cell>> {
-    let batches = table.scan().stream().unwrap().collect().await.unwrap();
+async fn all(scan: &ScanBuilder) -> Vec<Vec<Cell>> {
+    let batches = scan.stream().unwrap().collect().await.unwrap();
     batches.iter().flat_map(cells::rows).collect()
 }
 
 /// The whole table, filters on every column, counts and point reads.
 async fn check(table: &Table, model: &Model, what: &str) {
     let shape = shape(table);
+    check_scans(&table.scan(), &shape, model, what).await;
+    for (key, row) in model.iter().step_by(3) {
+        let key = cells::batch(&shape.key_fields(), std::slice::from_ref(&key.0));
+        let found = table.get(&key, None).await.unwrap().unwrap();
+        assert_eq!(cells::rows(&found), [shape.view(row)], "{what}");
+    }
+}
+
+async fn check_scans(table: &ScanBuilder, shape: &Shape, model: &Model, what: &str) {
     let rows: Vec<Vec<Cell>> = model.values().map(|r| shape.view(r)).collect();
     assert_eq!(all(table).await, rows, "{what}");
     let fields = shape.fields();
@@ -150,14 +159,28 @@ async fn check(table: &Table, model: &Model, what: &str) {
         let filter = query::predicate(&fields, &mut random, &mut near, 1);
         let kept = |row: &&Vec<Cell>| query::truth(&filter, &fields, row) == Some(true);
         let wanted: Vec<Vec<Cell>> = rows.iter().filter(kept).cloned().collect();
-        let scan = table.scan().filter(filter.clone());
+        let scan = table.clone().filter(filter.clone());
         let found = scan.stream().unwrap().collect().await.unwrap();
         let found: Vec<Vec<Cell>> = found.iter().flat_map(cells::rows).collect();
         assert_eq!(found, wanted, "{what}: {filter:?}");
         let count = scan.count().await.unwrap();
         assert_eq!(count, wanted.len() as u64, "{what}: {filter:?}");
     }
-    for (key, row) in model.iter().step_by(3) {
+}
+
+/// As of `ts` there is one table, `t`, with the columns of [`schema`] and these rows (DESIGN promise 18).
+async fn check_past(db: &Db, ts: i64, model: &Model, what: &str) {
+    let what = &format!("{what}, as of then");
+    let snapshot = db.snapshot_at(AsOf::Timestamp(ts)).await.unwrap();
+    let tables = snapshot.tables();
+    let names: Vec<&str> = tables.iter().map(|(name, _)| name.as_str()).collect();
+    assert_eq!(names, ["t"], "{what}");
+    let table = snapshot.table("t").unwrap();
+    let shape = Shape::of(&schema());
+    assert_eq!(Shape::of(&table.schema().unwrap()), shape, "{what}");
+    assert_eq!(table.name().unwrap(), "t", "{what}");
+    check_scans(&table.scan(), &shape, model, what).await;
+    for (key, row) in model {
         let key = cells::batch(&shape.key_fields(), std::slice::from_ref(&key.0));
         let found = table.get(&key, None).await.unwrap().unwrap();
         assert_eq!(cells::rows(&found), [shape.view(row)], "{what}");
@@ -257,6 +280,57 @@ async fn rows_are_read_under_every_alteration_wherever_they_lie() {
             let db = open(&data, wal, &Options::default()).await;
             let table = db.table(&name).unwrap();
             check(&table, &model, &format!("{what}: from a checkpoint")).await;
+        }
+    }
+}
+
+/// DESIGN promise 18: the past is what was, whatever became of the table's columns, name and place since.
+#[tokio::test]
+async fn as_of_a_time_before_an_alteration_the_table_is_what_it_was() {
+    use Place::*;
+    let places = [Inline, Checkpoint, Sstable, Mixed].map(|place| (place, false));
+    for (place, local) in places.into_iter().chain([(Sstable, true), (Mixed, true)]) {
+        for changes in alterations() {
+            let what = &format!("{place:?}, local {local}: {changes:?}");
+            let (data, wal) = (Memory::new(), Memory::new());
+            let wal = local.then_some(&wal);
+            let db = laid(place, &data, wal).await;
+            if local {
+                // What is pending has no time in the log (PROTOCOL T5).
+                db.flush().await.unwrap();
+            }
+            let ts = db.stats().last_timestamp;
+            let model = &expected(0..10);
+            check_past(&db, ts, model, what).await;
+            let table = db.alter_table("t", &changes).await.unwrap();
+            check_past(&db, ts, model, &format!("{what}: altered")).await;
+            let now = shape(&table);
+            let old: Vec<Vec<Cell>> = vec![
+                (now.columns.iter())
+                    .map(|(_, f)| cells::of_field(f, &mut Random::new(3)))
+                    .collect(),
+            ];
+            let sent = cells::batch(&now.fields(), &old);
+            table.ingest(&[sent]).await.unwrap();
+            check_past(&db, ts, model, &format!("{what}: written on")).await;
+            // A second one, with rows of three schema versions in memory and in sstables.
+            let name = table.name().unwrap();
+            let more = [add("second", DataType::Utf8)];
+            db.alter_table(&name, &more).await.unwrap();
+            check_past(&db, ts, model, &format!("{what}: altered again")).await;
+            db.flush().await.unwrap();
+            check_past(&db, ts, model, &format!("{what}: flushed")).await;
+            db.checkpoint().await.unwrap();
+            db.close().await.unwrap();
+            let db = open(&data, wal, &Options::default()).await;
+            check_past(&db, ts, model, &format!("{what}: from a checkpoint")).await;
+            assert!(db.drop_table(&name).await.unwrap());
+            check_past(&db, ts, model, &format!("{what}: dropped")).await;
+            db.create_table("t", schema()).await.unwrap();
+            db.create_table("renamed", schema()).await.unwrap();
+            check_past(&db, ts, model, &format!("{what}: created again")).await;
+            let other = open(&data, None, &Options::default()).await;
+            check_past(&other, ts, model, &format!("{what}: seen by another")).await;
         }
     }
 }
@@ -659,7 +733,7 @@ async fn a_dropped_table_says_so_and_one_created_anew_is_another() {
         let columns = vec![Arc::new(Field::new("id", DataType::Utf8, false))];
         let new = TableSchema::new(columns, &["id"]).unwrap();
         let table = db.create_table("t", new).await.unwrap();
-        assert!(all(&table).await.is_empty());
+        assert!(all(&table.scan()).await.is_empty());
         // The scan reads on what was there when it began.
         seen.extend(scan.collect().await.unwrap().iter().flat_map(cells::rows));
         assert_eq!(seen, (0..10).map(row).collect::<Vec<_>>());
@@ -668,7 +742,7 @@ async fn a_dropped_table_says_so_and_one_created_anew_is_another() {
         assert_eq!(db.stats().dropped_rows, died);
         db.close().await.unwrap();
         let db = open(&data, wal, &Options::default()).await;
-        assert!(all(&db.table("t").unwrap()).await.is_empty());
+        assert!(all(&db.table("t").unwrap().scan()).await.is_empty());
     }
 }
 

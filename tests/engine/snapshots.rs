@@ -4,8 +4,7 @@
 use crate::support;
 
 use lakeshore::{
-    AsOf, Db, Env, ErrorKind, Options, Snapshot,
-    env::Storage,
+    Alteration, AsOf, Db, Env, ErrorKind, Options, Snapshot,
     platform::{memory::Memory, native::TokioRuntime},
 };
 use std::sync::Arc;
@@ -97,7 +96,7 @@ async fn as_of_any_moment_is_the_same_for_ever() {
         };
         let mut db = open(&data, None, options.clone()).await;
         let mut both = Both::default();
-        let mut history: Vec<(i64, Both)> = vec![(0, both.clone())];
+        let mut history = vec![(db.stats().last_timestamp, both.clone())];
         let mut held: Vec<(Snapshot, Both)> = Vec::new();
         for step in 0..30 {
             match random.below(12) {
@@ -200,22 +199,53 @@ async fn over_a_wal_now_has_what_is_pending_and_as_of_has_the_log() {
     assert_eq!(closed.kind(), ErrorKind::Closed);
 }
 
-/// PROTOCOL G4; found by the simulation: it was told as `Invalid`, as if the call were wrong.
+/// DESIGN promise 18. Once the name was used again, the snapshot showed the new table, and no rows.
 #[tokio::test]
-async fn a_snapshot_whose_files_went_with_their_table_is_expired() {
+async fn a_snapshot_shows_tables_under_the_names_that_they_had() {
     let data = Memory::new();
-    let ours = open(&data, None, Options::default()).await;
-    let rows = engine::batch(&engine::rows(0, 5, 1));
-    ours.table("a").unwrap().ingest(&[rows]).await.unwrap();
-    ours.flush().await.unwrap();
-    let snapshot = ours.snapshot().unwrap();
-    let theirs = open(&data, None, Options::default()).await;
-    theirs.drop_table("a").await.unwrap();
-    // gc comes after the grace time.
-    for file in data.list("data/", None).await.unwrap() {
-        data.delete(&file.key).await.unwrap();
+    let db = open(&data, None, Options::default()).await;
+    let rows = |mark| engine::batch(&engine::rows(0, 5, mark));
+    let put = async |name: &str, mark| {
+        let table = db.table(name).unwrap();
+        table.ingest(&[rows(mark)]).await.unwrap().ts
+    };
+    let names = |snapshot: &Snapshot| -> Vec<String> {
+        let tables = snapshot.tables().into_iter();
+        tables.map(|(name, _)| name).collect()
+    };
+    put("a", 1).await;
+    let first = put("b", 2).await;
+    let rename = |to: &str| [Alteration::RenameTable(to.into())];
+    db.alter_table("a", &rename("c")).await.unwrap();
+    db.alter_table("b", &rename("a")).await.unwrap();
+    let second = put("a", 3).await;
+    db.drop_table("c").await.unwrap();
+    engine::table(&db, "c").await;
+    let third = put("c", 4).await;
+    let marks: [(i64, &[(&str, i32)]); 3] = [
+        (first, &[("a", 1), ("b", 2)]),
+        (second, &[("a", 3), ("c", 1)]),
+        (third, &[("a", 3), ("c", 4)]),
+    ];
+    for step in ["as written", "flushed", "from a checkpoint"] {
+        for (ts, tables) in marks {
+            let snapshot = db.snapshot_at(AsOf::Timestamp(ts)).await.unwrap();
+            let expected: Vec<&str> = tables.iter().map(|(name, _)| *name).collect();
+            assert_eq!(names(&snapshot), expected, "{step}");
+            for (name, mark) in tables {
+                let found = engine::scanned(snapshot.table(name).unwrap().scan()).await;
+                let wanted: Model = engine::rows(0, 5, *mark).into_iter().collect();
+                assert_eq!(found.unwrap(), wanted, "{step}: {name} as of {ts}");
+            }
+            let missing = snapshot.table("d").unwrap_err();
+            assert_eq!(missing.kind(), ErrorKind::Invalid);
+            assert!(missing.message().starts_with("as of 2"), "{missing}");
+        }
+        match step {
+            "as written" => db.flush().await.unwrap(),
+            _ => db.checkpoint().await.unwrap(),
+        }
     }
-    let table = snapshot.table("a").unwrap();
-    let error = table.get(&engine::keys(&[1]), None).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Expired, "{error}");
+    let before = db.snapshot_at(AsOf::Timestamp(1)).await.unwrap();
+    assert_eq!(names(&before), Vec::<String>::new(), "before there was any");
 }

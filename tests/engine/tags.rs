@@ -169,6 +169,56 @@ async fn a_tag_of_a_local_database_flushes_first() {
     assert_eq!(db.stats().backlog_rows, 10);
 }
 
+/// DESIGN promise 18. The table was gone from what the tag names, and once its name was used again the tag
+/// had no rows.
+#[tokio::test]
+async fn a_tag_keeps_a_table_that_was_dropped_later() {
+    for inline in [true, false] {
+        let world = Aging::new(Told::Clock);
+        let (_, db, table) = world.open(Options::default()).await;
+        ingest(&table, 0, 10).await;
+        if !inline {
+            db.flush().await.unwrap();
+        }
+        db.tag("v1", None).await.unwrap();
+        let check = async |what: &str| {
+            let env = world.device().env();
+            let other = Db::open(env, Options::default()).await.unwrap();
+            for db in [&db, &other] {
+                let snapshot = db.snapshot_at(AsOf::Tag("v1".into())).await.unwrap();
+                let then = engine::scanned(snapshot.table("t").unwrap().scan()).await;
+                assert_eq!(then.unwrap(), model(0, 10), "{what}, inline {inline}");
+            }
+        };
+        world.pass(HOUR);
+        assert!(db.drop_table("t").await.unwrap());
+        check("dropped").await;
+        let again = engine::table(&db, "t").await;
+        ingest(&again, 50, 60).await;
+        check("created again").await;
+        db.flush().await.unwrap();
+        check("flushed").await;
+        db.checkpoint().await.unwrap();
+        check("from a checkpoint").await;
+        // Long after the retention, whatever gc does.
+        for _ in 0..4 {
+            world.pass(100 * HOUR);
+            db.gc(GcOptions::default()).await.unwrap();
+            check("after gc").await;
+            db.checkpoint().await.unwrap();
+        }
+        assert!(!world.keys("data/1/").await.is_empty(), "inline {inline}");
+        assert!(db.untag("v1").await.unwrap());
+        for _ in 0..4 {
+            world.pass(100 * HOUR);
+            db.gc(GcOptions::default()).await.unwrap();
+            db.checkpoint().await.unwrap();
+        }
+        assert_eq!(world.keys("data/1/").await.len(), 0, "inline {inline}");
+        assert_eq!(world.content().await, model(50, 60));
+    }
+}
+
 #[tokio::test]
 async fn versions_are_listed_newest_first_with_their_tags() {
     let world = Aging::new(Told::Clock);

@@ -320,6 +320,32 @@ fn a_copied_wal_gives_its_frames_names_of_its_own() {
     assert!(error.message().contains(&name), "{error}");
 }
 
+/// DESIGN promise 13. A holder that slept while another took the WAL begins a segment above the other's before
+/// it hears of it: its late segment must not lead the chain away from what the other acknowledged.
+#[test]
+fn a_segment_that_a_holder_begins_after_it_lost_the_wal_counts_for_nothing() {
+    let mut wal = Wal::new(SyncPolicy::Always, 256);
+    wal.append(&[one(1, "of both")]).unwrap();
+    let tail = now(replay(&wal.store)).unwrap().tail;
+    let runtime = TestRuntime::new(99);
+    let options = options(SyncPolicy::Always, 256);
+    let mut next = writer(&wal.store, &runtime, &options, tail);
+    now(next.append(DB, &[one(2, "acknowledged")])).unwrap();
+    // The one before goes on, in the segment it has, and then in one above the other's.
+    now(wal.writer.append(DB, &[one(3, "late")])).unwrap();
+    now(wal.writer.append(DB, &[one(4, noise(300, 1))])).unwrap();
+    assert_eq!(wal.keys(), [key(1), key(2), key(3)]);
+    now(next.append(DB, &[one(5, noise(300, 2))])).unwrap();
+    let stamps = |commits: Vec<lakeshore::wal::Commit>| -> Vec<i64> {
+        commits.iter().map(|commit| commit.stamp).collect()
+    };
+    assert_eq!(stamps(wal.replayed()), [1, 2, 5]);
+    // Also before the other has written on, and for whoever comes after.
+    assert_eq!(stamps(wal.reopen()), [1, 2, 5]);
+    wal.append(&[one(6, "goes on")]).unwrap();
+    assert_eq!(stamps(wal.replayed()), [1, 2, 5, 6]);
+}
+
 #[test]
 fn segments_of_two_databases_are_told_apart() {
     let mut wal = Wal::new(SyncPolicy::Always, 1 << 20);

@@ -90,23 +90,32 @@ impl World {
         if changes.is_empty() {
             return;
         }
+        let was = self.newest().await;
         let done = self.db.alter_table(TABLES[table], &changes).await.unwrap();
         let after = before.altered(&changes);
         let made = Shape::of(&done.schema().unwrap());
         assert_eq!(made, after, "{changes:?}: {}", self.now);
-        self.history.tables[self.names[table]].shape = after;
+        let place = self.names[table];
+        self.history.tables[place].shape = after.clone();
+        self.era(table, was, Some((place, after))).await;
         self.count("alterations");
     }
 
     pub async fn anew(&mut self, table: usize) {
         let name = TABLES[table];
         let old = self.table(table);
+        let was = self.newest().await;
         assert!(self.db.drop_table(name).await.unwrap());
         assert!(!self.db.drop_table(name).await.unwrap());
         let gone = old.scan().stream().map(drop).unwrap_err();
         assert!(gone.message().contains("dropped"), "{gone}: {}", self.now);
+        self.era(table, was, None).await;
+        let was = self.newest().await;
         engine::table(&self.db, name).await;
-        self.names[table] = self.history.create();
+        let place = self.history.create();
+        self.names[table] = place;
+        let shape = self.history.tables[place].shape.clone();
+        self.era(table, was, Some((place, shape))).await;
         self.count("tables dropped and created again");
     }
 }

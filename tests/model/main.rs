@@ -77,6 +77,7 @@ fn cases_meet_all_that_they_are_there_for() {
         "alterations",
         "as of a tag",
         "as of a time",
+        "as of a time without a table",
         "as of an expired time",
         "beyond the head",
         "conflicts by what was read",

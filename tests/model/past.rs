@@ -17,7 +17,8 @@ const RETENTION: i64 = 24 * HOUR;
 /// A snapshot that is held, and what it has to show for ever.
 pub struct Held {
     snapshot: Snapshot,
-    tables: Vec<(Shape, Rows)>,
+    /// Of each name; none where it stood for nothing then.
+    tables: Vec<Option<(Shape, Rows)>>,
     /// When it was taken.
     at: i64,
     /// gc freed files after the grace time: PROTOCOL G4.
@@ -33,16 +34,41 @@ impl World {
     pub async fn hold(&mut self) {
         self.settle().await;
         let snapshot = self.db.snapshot().unwrap();
-        let rows = [0, 1].map(|t| self.current(t));
-        self.keep(snapshot, rows);
+        let tables = [0, 1].map(|t| Some((self.shape(t).clone(), self.current(t))));
+        self.keep(snapshot, tables);
         self.count("snapshots of now");
     }
 
-    fn keep(&mut self, snapshot: Snapshot, rows: [Rows; 2]) {
-        let shapes = [0, 1].map(|t| self.shape(t).clone());
+    /// What the log had at `ts`, by name: rows, under the columns and of the table of that time (DESIGN
+    /// promise 18). Nothing where the model cannot tell.
+    fn past(&self, ts: i64) -> Option<[Option<(Shape, Rows)>; 2]> {
+        let number = self.history.at(ts);
+        let mut tables = [None, None];
+        for (name, table) in tables.iter_mut().enumerate() {
+            *table = self.then(name, ts).ok()?.map(|(place, shape)| {
+                let rows = self.history.rows(place, number, &shape);
+                (shape, rows)
+            });
+        }
+        Some(tables)
+    }
+
+    /// Holds a snapshot as of its time.
+    async fn keep_past(&mut self, snapshot: Snapshot) {
+        let Some(tables) = self.past(snapshot.timestamp()) else {
+            return self.count("as of a time beside others' records");
+        };
+        if tables.iter().any(Option::is_none) {
+            self.count("as of a time without a table");
+        }
+        self.keep(snapshot, tables);
+        self.check_held(self.held.len() - 1).await;
+    }
+
+    fn keep(&mut self, snapshot: Snapshot, tables: [Option<(Shape, Rows)>; 2]) {
         self.held.push(Held {
             snapshot,
-            tables: shapes.into_iter().zip(rows).collect(),
+            tables: tables.into(),
             at: self.clock(),
             may_expire: false,
         });
@@ -58,7 +84,19 @@ impl World {
     /// False if it has expired, as it may.
     async fn look(&self, held: &Held, reverse: bool) -> bool {
         let ts = held.snapshot.timestamp();
-        for (name, (shape, rows)) in TABLES.iter().zip(&held.tables) {
+        let names = TABLES.iter().zip(&held.tables);
+        let there: Vec<&str> = (names.clone())
+            .filter_map(|(name, table)| table.as_ref().map(|_| *name))
+            .collect();
+        let tables = held.snapshot.tables();
+        let found: Vec<&str> = tables.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(found, there, "as of {ts}, held, after {}", self.now);
+        for (name, table) in names {
+            let Some((shape, rows)) = table else {
+                let none = held.snapshot.table(name).unwrap_err();
+                assert_eq!(none.kind(), ErrorKind::Invalid, "{none}: {}", self.now);
+                continue;
+            };
             let table = held.snapshot.table(name).unwrap();
             assert_eq!(&Shape::of(&table.schema().unwrap()), shape, "{}", self.now);
             let expired = |e: &lakeshore::Error| {
@@ -112,9 +150,7 @@ impl World {
         assert!(right, "{got} for {ts}, head {head}, after {}", self.now);
         // A flush in the background may have been quicker than the look at the log.
         self.observe().await;
-        let number = self.history.at(got);
-        self.keep(snapshot, [0, 1].map(|t| self.rows(t, number)));
-        self.check_held(self.held.len() - 1).await;
+        self.keep_past(snapshot).await;
         self.count("as of a time");
     }
 
@@ -129,9 +165,7 @@ impl World {
             self.now
         );
         self.observe().await;
-        let number = self.history.at(got);
-        self.keep(snapshot, [0, 1].map(|t| self.rows(t, number)));
-        self.check_held(self.held.len() - 1).await;
+        self.keep_past(snapshot).await;
         self.count("beyond the head");
     }
 
@@ -224,23 +258,29 @@ impl World {
         let moments: Vec<(i64, u64)> = self.history.log.clone();
         let few = moments.iter().rev().step_by(1 + moments.len() / 8);
         for (ts, _) in few.filter(|(ts, _)| *ts >= self.watermark) {
-            let number = self.history.at(*ts);
             for db in [&reader, &self.db] {
-                self.compare(db, *ts, number).await;
+                self.compare(db, *ts).await;
             }
         }
     }
 
-    async fn compare(&self, db: &Db, ts: i64, number: u64) {
+    async fn compare(&self, db: &Db, ts: i64) {
+        let Some(tables) = self.past(ts) else { return };
         let snapshot = db.snapshot_at(AsOf::Timestamp(ts)).await.unwrap();
-        for (t, table) in TABLES.iter().enumerate() {
-            let scan = snapshot.table(table).unwrap().scan();
-            let found = read(&scan, false).await.unwrap();
+        for (name, table) in TABLES.iter().zip(tables) {
+            let Some((shape, rows)) = table else {
+                let none = snapshot.table(name).unwrap_err();
+                assert_eq!(none.kind(), ErrorKind::Invalid, "{name} as of {ts}: {none}");
+                continue;
+            };
+            let found = snapshot.table(name).unwrap();
             assert_eq!(
-                found,
-                self.rows(t, number),
-                "{table} as of {ts}, at the end"
+                Shape::of(&found.schema().unwrap()),
+                shape,
+                "{name} as of {ts}"
             );
+            let found = read(&found.scan(), false).await.unwrap();
+            assert_eq!(found, rows, "{name} as of {ts}, at the end");
         }
     }
 }

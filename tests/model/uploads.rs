@@ -1,7 +1,7 @@
 //! What went up when: over a WAL the log has all commits of the device up to one, as of each of its records
 //! (PROTOCOL T5, W3), and between them those of others.
 
-use crate::{ops::TABLES, read::read, world::World};
+use crate::{history::History, ops::TABLES, read::read, support::altering::Shape, world::World};
 use lakeshore::{AsOf, UploadOptions};
 
 impl World {
@@ -64,13 +64,20 @@ impl World {
     /// How many of the pending commits the log has as of `ts`: whole ones, oldest first.
     async fn shown(&self, ts: i64, most: usize) -> usize {
         let snapshot = self.db.snapshot_at(AsOf::Timestamp(ts)).await.unwrap();
+        // Of the tables there were then.
         let mut found = Vec::new();
-        for name in TABLES {
-            let scan = snapshot.table(name).unwrap().scan();
-            found.push(read(&scan, false).await.unwrap());
+        for (name, table) in TABLES.iter().enumerate() {
+            if let Some((place, shape)) = self.met(name, ts, &snapshot) {
+                let scan = snapshot.table(table).unwrap().scan();
+                found.push((place, shape, read(&scan, false).await.unwrap()));
+            }
         }
         let last = self.history.last();
-        let is = |n: &usize| (0..TABLES.len()).all(|t| found[t] == self.with_pending(t, last, *n));
+        let after = |n: usize, place: usize, shape: &Shape| {
+            let rows = self.history.rows(place, last, shape);
+            History::over(rows, self.pending[..n].iter().flatten(), place, shape)
+        };
+        let is = |n: &usize| (found.iter()).all(|(t, shape, rows)| *rows == after(*n, *t, shape));
         let commits = (0..=most).find(is);
         commits.unwrap_or_else(|| panic!("as of {ts}: {found:?} after {}", self.now))
     }

@@ -16,8 +16,23 @@ use crate::{
     transaction::Open,
 };
 use arrow_array::RecordBatch;
-use lakeshore::{Committed, Db, Env, ErrorKind, Options, Scan, Table};
+use lakeshore::{Committed, Db, Env, ErrorKind, Options, Scan, Snapshot, Table};
 use std::{collections::BTreeMap, sync::Arc};
+
+/// From some record on, a name stands for a table with these columns, or for none.
+pub struct Era {
+    /// The record came after this time, …
+    after: i64,
+    /// … and at the latest at this.
+    by: i64,
+    was: Option<(usize, Shape)>,
+}
+
+impl Era {
+    pub fn new(after: i64, by: i64, was: Option<(usize, Shape)>) -> Self {
+        Self { after, by, was }
+    }
+}
 
 /// How often things happened that a test is there for.
 pub type Counts = BTreeMap<&'static str, u64>;
@@ -32,6 +47,8 @@ pub struct World {
     pub history: History,
     /// The table of each name, by place in the history.
     pub names: [usize; 2],
+    /// What each name stood for when, oldest first.
+    pub eras: [Vec<Era>; 2],
     /// Over a WAL, all commits of the device, and what each wrote: table and key.
     pub acknowledged: Vec<Committed>,
     pub own: Vec<Vec<(usize, i64)>>,
@@ -84,8 +101,14 @@ impl World {
         };
         let db = open(&stage, wal.as_ref(), &options).await;
         let mut history = History::default();
-        for name in TABLES {
-            engine::table(&db, name).await;
+        let names = [history.create(), history.create()];
+        let mut eras = names.map(|_| vec![Era::new(i64::MIN, i64::MIN, None)]);
+        let newest = async || db.versions(1).await.unwrap().first().map_or(0, |v| v.ts);
+        for (name, table) in names.into_iter().enumerate() {
+            let before = newest().await;
+            engine::table(&db, TABLES[name]).await;
+            let was = Some((table, history.tables[table].shape.clone()));
+            eras[name].push(Era::new(before, newest().await, was));
         }
         Self {
             stage,
@@ -93,7 +116,8 @@ impl World {
             options,
             db,
             other: None,
-            names: [history.create(), history.create()],
+            names,
+            eras,
             history,
             acknowledged: Vec::new(),
             own: Vec::new(),
@@ -145,6 +169,50 @@ impl World {
         let writes = self.pending[..pending].iter().flatten();
         let (place, shape) = (self.names[table], self.shape(table));
         History::over(self.rows(table, number), writes, place, shape)
+    }
+
+    /// The timestamp of the newest record that the handle knows.
+    pub async fn newest(&self) -> i64 {
+        self.db.versions(1).await.unwrap()[0].ts
+    }
+
+    /// From the record on that is the newest now, and was made after `before`, a name stands for this.
+    pub async fn era(&mut self, name: usize, before: i64, was: Option<(usize, Shape)>) {
+        let by = self.newest().await;
+        self.eras[name].push(Era::new(before, by, was));
+    }
+
+    /// What a name stood for as of `ts`: nothing, or a table and its columns. `Err` where records of others
+    /// came beside the change, so that the model cannot tell.
+    pub fn then(&self, name: usize, ts: i64) -> Result<Option<(usize, Shape)>, ()> {
+        let eras = &self.eras[name];
+        let began = eras.iter().rposition(|era| era.after < ts).unwrap_or(0);
+        match eras[began].by <= ts {
+            true => Ok(eras[began].was.clone()),
+            false => Err(()),
+        }
+    }
+
+    /// The same as a snapshot of that time shows it: where the model cannot tell, it was before the change or
+    /// after it.
+    pub fn met(&self, name: usize, ts: i64, snapshot: &Snapshot) -> Option<(usize, Shape)> {
+        let found = snapshot.table(TABLES[name]).ok();
+        let found = found.map(|table| Shape::of(&table.schema().unwrap()));
+        let eras = &self.eras[name];
+        let began = eras.iter().rposition(|era| era.after < ts).unwrap_or(0);
+        let least = match eras[began].by <= ts {
+            true => began,
+            false => began.saturating_sub(1),
+        };
+        let mut possible = eras[least..=began].iter().map(|era| &era.was);
+        let met = possible.find(|was| was.as_ref().map(|(_, shape)| shape) == found.as_ref());
+        let what = || {
+            format!(
+                "{} is {found:?} as of {ts}, after {}",
+                TABLES[name], self.now
+            )
+        };
+        met.unwrap_or_else(|| panic!("{}", what())).clone()
     }
 
     /// What a table should show as of then.

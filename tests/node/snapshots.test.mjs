@@ -173,3 +173,30 @@ test("what only closed snapshots saw does not stay in memory", async (t) => {
   console.log(`40 snapshots of 2 MB, closed, took ${(after - before) >> 20} MB more`);
   assert.ok(after - before < 24 * 2 ** 20);
 });
+
+test("a snapshot and a tag show tables, names and columns as they were", async (t) => {
+  for (const wal of [undefined, memory()]) {
+    const { db, a, b } = await opened(t, { data: memory(), ...(wal && { wal }) });
+    await a.ingest(rows([1, 1], [2, 2]));
+    await b.ingest(rows([1, -1]));
+    const tagged = await db.tag("v1");
+    await db.alterTable("a", [{ dropColumn: "n" }, { addColumn: "m", type: "utf8" }, { renameTable: "c" }]);
+    await db.dropTable("b");
+    await (await db.table("b", { schema: { key: "utf8" }, primaryKey: ["key"] })).ingest([{ key: "new" }]);
+    for (const step of ["as written", "flushed", "from a checkpoint"]) {
+      for (const asOf of ["v1", tagged]) {
+        const then = await db.snapshot({ asOf });
+        const names = then.tables().map(({ name }) => name);
+        assert.deepEqual(names, ["a", "b"], step);
+        assert.deepEqual(await both(then), [[[1, 1], [2, 2]], [[1, -1]]], step); // prettier-ignore
+        assert.deepEqual(await then.table("a").get({ id: 2n }), { id: 2n, n: 2n });
+        assert.deepEqual(await pairs(then.table("a"), { where: col("n").gt(1) }), [[2, 2]]);
+        assert.throws(() => then.table("c"), ofKind("Invalid", /as of 20.*no table "c": there are a, b/));
+      }
+      const now = await db.snapshot();
+      assert.deepEqual(await now.table("c").get({ id: 2n }), { id: 2n, m: null });
+      assert.deepEqual(await now.table("b").scan().toArray(), [{ key: "new" }]);
+      await (step === "as written" ? db.flush() : db.checkpoint());
+    }
+  }
+});

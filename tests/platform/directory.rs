@@ -118,13 +118,17 @@ async fn a_lock_names_its_holder_and_dies_with_its_process() {
     let guard = one.lock("wal").await.unwrap();
     let content = fs::read_to_string(root.path().join("wal.lock")).unwrap();
     let pid = std::process::id();
-    assert_eq!(content, format!("{pid} {} native\n", start_of(pid)));
+    let start = format!("{pid} {} native ", start_of(pid));
+    assert!(content.starts_with(&start), "{content}");
+    assert!(content.ends_with(" socket\n"), "{content}");
+    guard.confirm().unwrap();
     let error = two.lock("wal").await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Busy);
     assert!(error.message().contains(&format!("pid {pid}")), "{error}");
     guard.release().await.unwrap();
     assert_eq!(fs::read(root.path().join("wal.lock")).unwrap(), b"");
     drop(two.lock("wal").await.unwrap());
+    assert_eq!(names(root.path()), ["wal.lock"], "what showed it is gone");
 
     // A killed holder cleans nothing up.
     let mut holder = holder(root.path());
@@ -140,9 +144,210 @@ async fn a_lock_names_its_holder_and_dies_with_its_process() {
     one.lock("wal").await.unwrap();
 }
 
+/// What the lock file says of a Node process on this kernel that could not listen.
+fn without_socket(pid: u32, start: &str) -> String {
+    let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    let space = fs::read_link("/proc/self/ns/pid").unwrap();
+    format!(
+        "{pid} {start} node 0a {} {} -\n",
+        boot.trim(),
+        space.display()
+    )
+}
+
+/// DESIGN promise 13. The second container could not see the pid of the first, took its lock, and deleted the
+/// segment that it went on writing to.
+#[tokio::test]
+async fn a_lock_of_another_container_counts_while_its_process_lives() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Directory::open(root.path());
+    let container = ["unshare", "--pid", "--mount-proc", "--fork", "--kill-child"];
+    let may = Command::new(container[0])
+        .args(&container[1..])
+        .arg("true")
+        .output();
+    if !may.is_ok_and(|done| done.status.success()) {
+        println!("not checked: unshare is not permitted here");
+        return;
+    }
+    let mut holder = holder_by(
+        Command::new(container[0]).args(&container[1..]),
+        root.path(),
+    );
+    let error = store.lock("wal").await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert!(error.message().contains("in another container"), "{error}");
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    drop(eventually(&store).await);
+
+    let script = r#"
+        const guard = await store.lock("wal");
+        say("locked");
+        process.stdin.once("data", () => { guard.confirm(); say("held"); });"#;
+    let Some((mut node, mut said)) = node_by(&container, root.path(), script) else {
+        return;
+    };
+    assert_eq!(line(&mut said), "locked");
+    let error = store.lock("wal").await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert!(
+        error.message().contains("(node) in another container"),
+        "{error}"
+    );
+    node.stdin.take().unwrap().write_all(b"x").unwrap();
+    assert_eq!(line(&mut said), "held");
+    node.kill().unwrap();
+    node.wait().unwrap();
+    drop(eventually(&store).await);
+}
+
+/// The kernel ends what is in a container after the process that made it.
+async fn eventually(store: &Directory) -> Box<dyn lakeshore::env::LockGuard> {
+    for _ in 0..100 {
+        match store.lock("wal").await {
+            Err(error) if error.kind() == ErrorKind::Busy => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+            locked => return locked.unwrap(),
+        }
+    }
+    panic!("a dead holder's lock is not given");
+}
+
+#[tokio::test]
+async fn a_holder_that_is_stopped_keeps_its_lock() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Directory::open(root.path());
+    let mut holder = holder(root.path());
+    let signal = |name: &str| {
+        let pid = holder.id().to_string();
+        assert!(
+            Command::new("kill")
+                .args([name, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    };
+    signal("-STOP");
+    // Longer than any patience.
+    for _ in 0..3 {
+        tokio::time::sleep(Duration::from_secs(4)).await;
+        let error = store.lock("wal").await.err().unwrap();
+        assert_eq!(error.kind(), ErrorKind::Busy, "{error}");
+    }
+    let script = r#"
+        try { await store.lock("wal"); say("locked"); } catch (error) { say(error.code); }"#;
+    if let Some((mut node, mut said)) = node(root.path(), script) {
+        assert_eq!(line(&mut said), "Busy");
+        node.wait().unwrap();
+    }
+    signal("-CONT");
+    holder.kill().unwrap();
+    holder.wait().unwrap();
+    drop(store.lock("wal").await.unwrap());
+}
+
+/// On another machine nobody sees more of a holder than its beat.
+#[tokio::test]
+async fn a_holder_on_another_machine_counts_while_it_beats() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Directory::open(root.path());
+    let (lock, beat) = ("wal.lock", "wal.0a.beat.lock");
+    let (lock, beat) = (root.path().join(lock), root.path().join(beat));
+    let there = "7 8 node 0a another-kernel pid:[1] socket\n";
+    fs::write(&lock, there).unwrap();
+    fs::write(&beat, "alive\n").unwrap();
+    let beating = beat.clone();
+    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let beats = std::thread::spawn(move || {
+        use std::sync::mpsc::RecvTimeoutError::Timeout;
+        while let Err(Timeout) = stopped.recv_timeout(Duration::from_secs(1)) {
+            fs::write(&beating, "alive\n").unwrap();
+        }
+    });
+    let error = store.lock("wal").await.err().unwrap();
+    assert_eq!(error.kind(), ErrorKind::Busy);
+    assert!(
+        error
+            .message()
+            .contains("process 7 (node) on another machine"),
+        "{error}"
+    );
+    assert_eq!(fs::read_to_string(&lock).unwrap(), there);
+    drop(stop);
+    beats.join().unwrap();
+    let guard = store.lock("wal").await.unwrap();
+    guard.confirm().unwrap();
+    assert!(!beat.exists(), "what a dead holder left is removed");
+    // Who was slow, and not dead, is told.
+    let other = root.path().join("other");
+    fs::write(&other, "9 8 node 0b another-kernel pid:[1] socket\n").unwrap();
+    fs::rename(&other, &lock).unwrap();
+    let error = guard.confirm().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    assert!(
+        error
+            .message()
+            .contains("process 9 (node) on another machine took it over"),
+        "{error}"
+    );
+    drop(guard);
+    let content = fs::read_to_string(&lock).unwrap();
+    assert!(content.starts_with("9 "), "what is another's stays");
+    fs::remove_file(&lock).unwrap();
+    let guard = store.lock("wal").await.unwrap();
+    fs::remove_file(&lock).unwrap();
+    let error = guard.confirm().unwrap_err();
+    assert!(error.message().contains("it was removed"), "{error}");
+}
+
+#[tokio::test]
+async fn a_lock_in_a_long_directory_shows_its_holder_too() {
+    let root = tempfile::tempdir().unwrap();
+    let deep = root.path().join("d".repeat(100)).join("e".repeat(100));
+    let store = Directory::open(&deep);
+    let guard = store.lock("wal").await.unwrap();
+    let content = fs::read_to_string(deep.join("wal.lock")).unwrap();
+    assert!(content.ends_with(" socket\n"), "{content}");
+    let script = r#"
+        try { await store.lock("wal"); say("locked"); } catch (error) { say(error.code); }"#;
+    if let Some((mut node, mut said)) = node(&deep, script) {
+        assert_eq!(line(&mut said), "Busy");
+        node.wait().unwrap();
+    }
+    guard.release().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_append_file_that_was_removed_or_written_to_by_others_says_so() {
+    let root = tempfile::tempdir().unwrap();
+    let store = Directory::open(root.path().join("wal"));
+    let mut file = store.append("1").await.unwrap();
+    file.write(body()).await.unwrap();
+    file.confirm().await.unwrap();
+    let mut other = store.append("1").await.unwrap();
+    other.write(body()).await.unwrap();
+    let error = file.confirm().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    assert!(error.message().contains("in use twice"), "{error}");
+    fs::remove_dir_all(root.path().join("wal")).unwrap();
+    let error = other.confirm().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Closed);
+    assert!(error.message().contains("was removed"), "{error}");
+}
+
 /// This test binary again, as a process that takes the lock and keeps it.
 fn holder(root: &Path) -> std::process::Child {
-    let mut child = Command::new(std::env::current_exe().unwrap())
+    holder_by(&mut Command::new("env"), root)
+}
+
+/// The same, started by a command.
+fn holder_by(command: &mut Command, root: &Path) -> std::process::Child {
+    let _ = fs::remove_file(root.join("ready"));
+    let mut child = command
+        .arg(std::env::current_exe().unwrap())
         .args([
             "--exact",
             "directory::hold_the_lock_when_asked",
@@ -176,14 +381,14 @@ async fn a_lock_of_a_node_process_counts_while_that_process_lives() {
     let store = Directory::open(root.path());
     let mut node = Command::new("sleep").arg("60").spawn().unwrap();
     let (pid, lock) = (node.id(), root.path().join("wal.lock"));
-    fs::write(&lock, format!("{pid} {} node\n", start_of(pid))).unwrap();
+    fs::write(&lock, without_socket(pid, &start_of(pid))).unwrap();
     let error = store.lock("wal").await.err().unwrap();
     assert_eq!(error.kind(), ErrorKind::Busy);
     assert!(error.message().contains(&pid.to_string()), "{error}");
     // The same number, another process: the machine was restarted since.
-    fs::write(&lock, format!("{pid} 17 node\n")).unwrap();
+    fs::write(&lock, without_socket(pid, "17")).unwrap();
     drop(store.lock("wal").await.unwrap());
-    fs::write(&lock, format!("{pid} {} node\n", start_of(pid))).unwrap();
+    fs::write(&lock, without_socket(pid, &start_of(pid))).unwrap();
     node.kill().unwrap();
     node.wait().unwrap();
     drop(store.lock("wal").await.unwrap());
@@ -238,6 +443,11 @@ const TYPESCRIPT: &str = include_str!("../support/typescript.js");
 
 /// `js/src/host/node.ts` and what it imports in a Node process that runs `script` with `store` and `say`.
 fn node(root: &Path, script: &str) -> Option<(Child, BufReader<ChildStdout>)> {
+    node_by(&["env"], root, script)
+}
+
+/// The same, started by a command.
+fn node_by(command: &[&str], root: &Path, script: &str) -> Option<(Child, BufReader<ChildStdout>)> {
     let home = Path::new(env!("CARGO_MANIFEST_DIR"));
     if !home.join("node_modules/typescript").exists() {
         println!("not checked: run `npm run setup` first");
@@ -249,8 +459,9 @@ fn node(root: &Path, script: &str) -> Option<(Child, BufReader<ChildStdout>)> {
         const say = (text) => process.stdout.write(text + "\n");
         (async () => {{ {script} }})();"#
     );
-    let mut child = Command::new("node")
-        .args(["-e", &load])
+    let mut child = Command::new(command[0])
+        .args(&command[1..])
+        .args(["node", "-e", &load])
         .current_dir(home)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -278,14 +489,14 @@ async fn node_and_native_share_a_directory_and_its_locks() {
         await file.sync();
         const listed = await store.list("", undefined);
         say(JSON.stringify(listed, ["key", "size"]));
-        const guard = store.lock("wal");
+        const guard = await store.lock("wal");
         say("locked");
         process.stdin.once("data", async () => {
             guard.release();
             say("released");
-            process.stdin.once("data", () => {
-                try { store.lock("wal"); say("locked"); } catch (error) { say(error.code + " " + error.message); }
-                process.stdin.once("data", () => { store.lock("wal"); say("locked"); });
+            process.stdin.once("data", async () => {
+                try { await store.lock("wal"); say("locked"); } catch (error) { say(error.code + " " + error.message); }
+                process.stdin.once("data", async () => { await store.lock("wal"); say("locked"); });
             });
         });"#;
     let Some((mut child, mut said)) = node(root.path(), script) else {
@@ -333,8 +544,8 @@ async fn of_many_that_take_over_a_dead_holders_lock_one_gets_it() {
     let store = Directory::open(root.path());
     let script = r#"
         say("ready");
-        process.stdin.once("data", () => {
-            try { store.lock("wal"); say("locked"); } catch (error) { say(error.code); }
+        process.stdin.once("data", async () => {
+            try { await store.lock("wal"); say("locked"); } catch (error) { say(error.code); }
             process.stdin.once("data", () => {});
         });"#;
     let mut contenders = Vec::new();
@@ -344,7 +555,8 @@ async fn of_many_that_take_over_a_dead_holders_lock_one_gets_it() {
         };
         contenders.push(contender);
     }
-    fs::write(root.path().join("wal.lock"), "999999999 1 node\n").unwrap();
+    let dead = without_socket(999_999_999, "1");
+    fs::write(root.path().join("wal.lock"), dead).unwrap();
     let mut go = Vec::new();
     for (child, said) in &mut contenders {
         assert_eq!(line(said), "ready");

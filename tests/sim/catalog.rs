@@ -55,7 +55,7 @@ impl World {
         }
     }
 
-    /// Its rows die with it (PROTOCOL C6).
+    /// Its rows die with it (PROTOCOL C6); those of the log stay for reads as of earlier (DESIGN promise 18).
     pub fn dropped_table(&mut self, id: TableId) -> Result<(), String> {
         self.shape_now(id)?;
         let (seq, now) = (self.log.head, self.now);
@@ -66,9 +66,6 @@ impl World {
             table.dropped = Some(seq);
             table.gone = now;
         }
-        self.log.inline.retain(|(_, row)| row.0 != id);
-        let folder = format!("data/{id}/");
-        self.log.files.retain(|file| !file.starts_with(&folder));
         Ok(())
     }
 
@@ -90,7 +87,15 @@ impl World {
     /// The columns of a table that is there, under one of its schema versions.
     pub fn shape(&self, id: TableId, version: u32) -> Result<Arc<Shape>, String> {
         self.shape_now(id)?;
-        let shapes = &self.log.tables[&id].shapes;
+        self.shape_ever(id, version)
+    }
+
+    /// The same of one that may have been dropped since.
+    pub fn shape_ever(&self, id: TableId, version: u32) -> Result<Arc<Shape>, String> {
+        let table = self.log.tables.get(&id);
+        let shapes = &table
+            .ok_or_else(|| format!("there never was table {id}"))?
+            .shapes;
         match shapes.get((version as usize).wrapping_sub(1)) {
             Some((_, shape)) => Ok(shape.clone()),
             None => Err(format!("it names schema version {version} of table {id}")),

@@ -5,13 +5,14 @@ use super::{
     device::Open,
     log::TABLES,
     reading::read_scans,
+    shape::Shape,
     view::Ticket,
     work::ticket,
     world::{GRACE, MINUTE, SECOND, START, Sim},
 };
 use lakeshore::{AsOf, Error, ErrorKind, ScanBuilder, Snapshot, log::edit::TableId};
 
-/// Scans of all tables that there should be.
+/// Scans of all tables that there should be, and no others, with the columns of their time (DESIGN promise 18).
 fn scans(
     sim: &Sim,
     ticket: &Ticket,
@@ -19,9 +20,25 @@ fn scans(
 ) -> Result<Vec<(TableId, ScanBuilder)>, Error> {
     let mut scans = Vec::new();
     for (at, name) in TABLES.iter().enumerate() {
-        let table = sim.world().table_of(ticket, at);
-        if let Some((id, _)) = table {
-            scans.push((id, snapshot.table(name)?.scan()));
+        let expected = sim.world().table_of(ticket, at);
+        let found = match snapshot.table(name) {
+            Err(e) if e.kind() == ErrorKind::Invalid => None,
+            found => Some(found?),
+        };
+        let same = match (&expected, &found) {
+            (Some((_, shape)), Some(found)) => {
+                Shape::of(&*found.schema()?).is_ok_and(|found| found.columns == shape.columns)
+            }
+            (expected, found) => expected.is_none() && found.is_none(),
+        };
+        if !same {
+            let found = found.map(|table| table.schema().map(|schema| Shape::of(&schema)));
+            sim.violation(format_args!(
+                "as of record {} table {name} is {found:?}, not {expected:?}",
+                ticket.seq
+            ));
+        } else if let (Some((id, _)), Some(found)) = (expected, found) {
+            scans.push((id, found.scan()));
         }
     }
     Ok(scans)

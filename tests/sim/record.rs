@@ -135,8 +135,14 @@ impl World {
                     meta,
                 } => {
                     let name = object_key(*table, meta.id);
-                    let shape = self.shape(*table, *schema_version)?;
-                    rows.masks.insert(*table, shape.mask());
+                    // Rows of a table that was dropped are only moved, for who reads as of then.
+                    let shape = match meta.stamps {
+                        None => self.shape(*table, *schema_version)?,
+                        Some(_) => self.shape_ever(*table, *schema_version)?,
+                    };
+                    if meta.stamps.is_none() {
+                        rows.masks.insert(*table, shape.mask());
+                    }
                     for row in self.sstable(&name, &shape, meta)? {
                         match row.ts {
                             None => rows.fresh.push((*table, row.key, row.value)),
@@ -192,7 +198,27 @@ impl World {
             ));
         }
         self.log.watermark = ts;
+        let passed: Vec<TableId> = (self.log.tables.iter())
+            .filter(|(_, table)| {
+                table
+                    .dropped
+                    .is_some_and(|at| self.log.ts[at as usize] <= ts)
+            })
+            .map(|(id, _)| *id)
+            .collect();
+        for id in passed {
+            self.log.inline.retain(|(_, row)| row.0 != id);
+            let folder = format!("data/{id}/");
+            self.log.files.retain(|file| !file.starts_with(&folder));
+        }
         Ok(())
+    }
+
+    /// A row as who reads as of its time, or of the watermark, has to find it (DESIGN promise 18).
+    fn as_seen(&self, (table, key, ts, row): Version) -> Version {
+        let seq = self.log.at(ts.max(self.log.watermark));
+        let mask = self.log.tables[&table].shape(seq).mask();
+        (table, key, ts, row.map(|row| row.only(mask)))
     }
 
     fn sstable(
@@ -216,11 +242,10 @@ impl World {
         let (gone, stay): (Vec<_>, Vec<_>) = std::mem::take(&mut self.log.inline)
             .into_iter()
             .partition(|(seq, _)| *seq <= floor);
-        let expected = gone
-            .into_iter()
-            .map(|(_, (table, key, ts, row))| (table, key, ts, rows.cut(table, row)));
+        let expected = gone.into_iter().map(|(_, row)| self.as_seen(row));
         let expected: BTreeSet<Version> = expected.collect();
-        let actual: BTreeSet<Version> = rows.moved.iter().copied().collect();
+        let moved = rows.moved.iter().map(|row| self.as_seen(*row));
+        let actual: BTreeSet<Version> = moved.collect();
         if expected != actual {
             let lost: Vec<_> = expected.difference(&actual).collect();
             let new: Vec<_> = actual.difference(&expected).collect();

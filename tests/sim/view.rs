@@ -20,8 +20,6 @@ pub struct Ticket {
     pub pid: Pid,
     /// The position it says it is at.
     pub seq: u64,
-    /// The position whose catalog it reads by: the same, but for what is read as of an earlier time.
-    catalog: u64,
     /// Own commits that are not in the log up to `seq`; whether each has to be there.
     pending: Vec<(usize, bool)>,
     began: u64,
@@ -68,7 +66,6 @@ impl World {
         Ticket {
             pid,
             seq,
-            catalog: seq,
             pending,
             began: self.now,
             missing: self.processes[pid].missing,
@@ -77,11 +74,11 @@ impl World {
 
     /// The table of that name at a ticket's moment, and its columns.
     pub fn table_of(&self, ticket: &Ticket, name: usize) -> Option<(TableId, Arc<Shape>)> {
-        self.log.table(name, ticket.catalog)
+        self.log.table(name, ticket.seq)
     }
 
     fn shape_of(&self, ticket: &Ticket, table: TableId) -> Arc<Shape> {
-        self.log.tables[&table].shape(ticket.catalog).clone()
+        self.log.tables[&table].shape(ticket.seq).clone()
     }
 
     /// The rows of a batch of all columns of a table; they must be those of the ticket's moment.
@@ -234,13 +231,14 @@ impl World {
     }
 
     /// A read failed. `Expired` is for who is older than the grace time; or whose position is, where files went
-    /// with their table.
+    /// with their table, which they do once no read as of the past sees it.
     pub fn read_failed(&mut self, ticket: &Ticket, error: &Error) {
         let age = self.now - ticket.began;
         let name = self.name(ticket.pid);
         let mut tables = self.log.tables.values();
+        let passed = |seq: u64| self.log.ts[seq as usize] <= self.log.watermark;
         let gone = tables.any(|t| {
-            t.lives(ticket.catalog) && !t.lives(self.log.head) && t.gone + GRACE < self.now
+            t.lives(ticket.seq) && t.dropped.is_some_and(passed) && t.gone + GRACE < self.now
         });
         match error.kind() {
             ErrorKind::Unavailable | ErrorKind::Closed => {}

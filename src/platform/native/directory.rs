@@ -85,6 +85,10 @@ impl Storage for Directory {
         format!("directory {}", self.files.root().display())
     }
 
+    fn identity(&self) -> Option<String> {
+        Some(self.describe())
+    }
+
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {
         Box::pin(async move {
             check_key(key)?;

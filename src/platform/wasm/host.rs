@@ -438,9 +438,18 @@ struct Guard {
 impl LockGuard for Guard {
     fn confirm(&self) -> Result<()> {
         let object = self.object.as_ref().ok_or_else(gone)?;
-        match object.has("confirm") {
-            true => object.start("confirm", &[]).map(drop),
-            false => Ok(()),
+        if !object.has("confirm") {
+            return Ok(());
+        }
+        match object.start("confirm", &[])?.dyn_into::<Promise>() {
+            Err(_) => Ok(()),
+            Ok(promise) => {
+                // Heard all the same: an unhandled rejection ends a Node process.
+                wasm_bindgen_futures::spawn_local(async move {
+                    let _ = JsFuture::from(promise).await;
+                });
+                Err(object.wrong("confirm", "at once, and no promise"))
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 // What tests do in processes of their own.
 
 import { writeSync } from "node:fs";
+import { createInterface } from "node:readline";
 import { directory, host, open, s3 } from "lakeshore";
 import { batchRows, definition, readBatches, writeBatches } from "../../support/batches.mjs";
 
@@ -115,4 +116,36 @@ export async function millionFlights({ path }) {
     for await (const _ of flights.scan().rows()) rows += 1;
     return { rows, ingested, scanned: (await db.stats()).wasmMemoryBytes };
   });
+}
+
+/** Does what it is told by lines of its input, and says what came of it. */
+export async function obey({ path }) {
+  let db, table;
+  const acts = {
+    open: async () => {
+      db = await openAt(path);
+      table = await db.table("rows", { schema: { id: "int64" }, primaryKey: ["id"] });
+      return "opened";
+    },
+    put: async (id) => {
+      await table.ingest([{ id: Number(id) }]);
+      return `put ${id}`;
+    },
+    flush: async () => {
+      await db.flush();
+      return "flushed";
+    },
+    close: async () => {
+      await db.close();
+      return "closed";
+    },
+  };
+  for await (const line of createInterface({ input: process.stdin })) {
+    const [act, ...args] = line.split(" ");
+    try {
+      say(await acts[act](...args));
+    } catch (error) {
+      say(`${error.code} ${error.message.replaceAll("\n", " ")}`);
+    }
+  }
 }

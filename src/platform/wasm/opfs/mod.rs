@@ -25,7 +25,7 @@ use crate::{
     env::{
         AppendFile, BoxFuture, LockGuard, ObjectMeta, ObjectWriter, PutOutcome, Runtime, Storage,
     },
-    error::{Error, Result},
+    error::{Error, ErrorKind, Result},
     platform::{
         fusio_store::fusio_store,
         key::{check_key, check_lock_name, check_prefix, ends_early},
@@ -34,8 +34,12 @@ use crate::{
 use async_lock::OnceCell;
 use bytes::Bytes;
 use send_wrapper::SendWrapper;
-use std::{cell::Cell, fmt, ops::Range, rc::Rc, sync::Arc};
+use std::{cell::Cell, fmt, ops::Range, rc::Rc, sync::Arc, time::Duration};
 use wasm_bindgen::JsValue;
+
+/// An append file that was seen under its name so lately is taken to be there still: to look costs more than
+/// to append.
+const CONFIRM_EVERY: Duration = Duration::from_millis(500);
 
 struct Inner {
     tree: Tree,
@@ -147,6 +151,10 @@ impl Storage for Opfs {
         }
     }
 
+    fn identity(&self) -> Option<String> {
+        Some(self.inner.tree.place().to_owned())
+    }
+
     fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<Bytes>>> {
         local(async move {
             check_key(key)?;
@@ -231,7 +239,13 @@ impl Storage for Opfs {
             check_key(key)?;
             let file = self.inner.tree.make_file(key).await?;
             let handle = self.inner.open(&file, key).await?;
-            Ok(Box::new(Appender(SendWrapper::new(handle))) as Box<dyn AppendFile>)
+            let appender = Appender {
+                handle: SendWrapper::new(handle),
+                store: self.clone(),
+                key: key.to_owned(),
+                confirmed: self.inner.runtime.monotonic(),
+            };
+            Ok(Box::new(appender) as Box<dyn AppendFile>)
         })
     }
 
@@ -248,19 +262,45 @@ impl Storage for Opfs {
 }
 
 /// An append file: its calls are synchronous, straight from wasm memory.
-struct Appender(SendWrapper<Handle>);
+struct Appender {
+    handle: SendWrapper<Handle>,
+    store: Opfs,
+    key: String,
+    /// When the file was last seen under its name.
+    confirmed: Duration,
+}
 
 impl AppendFile for Appender {
     fn write<'a>(&'a mut self, chunk: Bytes) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move { self.0.write(&chunk) })
+        Box::pin(async move { self.handle.write(&chunk) })
     }
 
     fn sync<'a>(&'a mut self) -> BoxFuture<'a, Result<()>> {
-        Box::pin(async move { self.0.flush() })
+        Box::pin(async move { self.handle.flush() })
+    }
+
+    /// The handle goes on writing to a file that was removed with all of the origin's data.
+    fn confirm<'a>(&'a mut self) -> BoxFuture<'a, Result<()>> {
+        local(async move {
+            let inner = &self.store.inner;
+            let now = inner.runtime.monotonic();
+            if now.saturating_sub(self.confirmed) < CONFIRM_EVERY {
+                return Ok(());
+            }
+            match inner.tree.file(&self.key).await {
+                Ok(Some(_)) => self.confirmed = now,
+                Ok(None) => return Err(inner.tree.cleared()),
+                Err(error) if error.kind() == ErrorKind::Corrupt => {
+                    return Err(inner.tree.cleared());
+                }
+                Err(error) => return Err(error),
+            }
+            Ok(())
+        })
     }
 
     fn len(&self) -> u64 {
-        self.0.end()
+        self.handle.end()
     }
 
     fn close(self: Box<Self>) -> BoxFuture<'static, Result<()>> {

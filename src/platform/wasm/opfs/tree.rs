@@ -126,10 +126,15 @@ impl Tree {
         self.persisted.set(Some(kept));
     }
 
+    /// The same of a file that is held open.
+    pub(super) fn cleared(&self) -> Error {
+        Error::new(ErrorKind::Closed, self.evicted().message())
+    }
+
     fn evicted(&self) -> Error {
         Error::corrupt(format!(
-            "{} is gone: the browser or its user deleted this origin's data; what was not uploaded \
-             is lost: reopen the database to go on with what there is elsewhere",
+            "{} is gone: the browser or its user cleared the site's data; what was not uploaded is lost: \
+             reopen the database to go on with what there is elsewhere",
             self.place
         ))
     }
