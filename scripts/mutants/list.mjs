@@ -200,12 +200,17 @@ export const mutants = [
     patches: [
       [
         "db/changes.rs",
-        "            if self.cursor.seq < head {\n",
-        `            if ${on("a feed leaps")} && self.previews.is_some() && self.cursor.seq + 1 < head {
+        "            if self.pending.is_some() {\n                if let Some(change) = self.pending_part()? {\n",
+        `            if ${on("a feed leaps")}
+                && self.pending.is_none()
+                && self.previews.is_some()
+                && self.cursor.seq + 1 < head
+            {
                 self.begin_record().await?;
                 self.cursor = self.open.take().map_or(self.cursor, |open| open.after);
             }
-            if self.cursor.seq < head {
+            if self.pending.is_some() {
+                if let Some(change) = self.pending_part()? {
 `,
       ],
     ],
