@@ -314,14 +314,14 @@ impl TableOutput<'_> {
 }
 
 /// What is merged at once: an eighth of what a writer may take. Beside rows with all columns a delete takes
-/// as much as a null of each.
+/// as much as a null of each: all of it, then, if every row were one.
 fn step_bound(runs: &[Rows], schema: &TableSchema, options: &Options) -> Bound {
     let bytes = options.writer_bytes() / 8;
     let mixed = runs.iter().any(Rows::is_bare) && !runs.iter().all(Rows::is_bare);
     let fields = schema.storage().fields().iter();
     let null = fields.map(|f| null_bytes(f.data_type(), 1)).sum::<u64>();
     let most = match mixed {
-        true => bytes / (null as usize).max(1),
+        true => options.writer_bytes() / (null as usize).max(1),
         false => usize::MAX,
     };
     Bound::new(options.batch_rows.min(most), bytes)

@@ -312,7 +312,7 @@ impl SstableWriter {
         let left = self.group_rows.saturating_sub(encoder.rows()).max(1);
         let most = rows.len().min(from + left.min(STEP_ROWS));
         let bytes = STEP_BYTES.min(self.memory / 32);
-        let (to, size) = step_end(encoder.schema(), columns, from..most, bytes);
+        let (to, size) = step_end(encoder, columns, from..most, bytes);
         for row in blocks_in(encoder.rows(), self.index.block_rows(), from..to) {
             let before = match row.checked_sub(1) {
                 Some(before) => Some(rows.keys.get(before)),
@@ -360,19 +360,20 @@ fn plain_schema(schema: &TableSchema, fresh: bool) -> SchemaRef {
 /// Rows of a block, so that one has about [`BLOCK_BYTES`] if all rows are like the first.
 fn block_rows(schema: &SchemaRef, columns: &[ArrayRef], rows: usize) -> usize {
     let sample = rows.clamp(1, BLOCK_ROWS);
-    let bytes = bytes_of(schema, columns, &(0..sample.min(rows)));
+    let bytes = bytes_of(schema, columns, &(0..sample.min(rows)), false);
     (sample.saturating_mul(BLOCK_BYTES) / bytes.max(1)).clamp(1, BLOCK_ROWS)
 }
 
 /// Where the first of `rows` end that have about so many bytes, but at least one row; and their bytes.
 fn step_end(
-    schema: &SchemaRef,
+    encoder: &Encoder,
     columns: &[ArrayRef],
     rows: Range<usize>,
     most: usize,
 ) -> (usize, usize) {
     let (mut low, mut high) = (rows.start + 1, rows.end);
-    let of = |end: usize| bytes_of(schema, columns, &(rows.start..end));
+    let nulls = !encoder.holds();
+    let of = |end: usize| bytes_of(encoder.schema(), columns, &(rows.start..end), nulls);
     let all = of(high);
     if all <= most || high <= low {
         return (high, all);
@@ -387,10 +388,12 @@ fn step_end(
     (low, of(low))
 }
 
-/// About how many bytes some rows have before they are encoded.
-fn bytes_of(schema: &SchemaRef, columns: &[ArrayRef], rows: &Range<usize>) -> usize {
+/// About how many bytes some rows have before they are encoded; with what bare tombstones lack as `nulls`,
+/// or without.
+fn bytes_of(schema: &SchemaRef, columns: &[ArrayRef], rows: &Range<usize>, nulls: bool) -> usize {
     let of = |(column, field): (&ArrayRef, &FieldRef)| match column.data_type() {
-        DataType::Null => null_bytes(field.data_type(), rows.len()) as usize,
+        DataType::Null if nulls => null_bytes(field.data_type(), rows.len()) as usize,
+        DataType::Null => 0,
         _ => plain_bytes(column, rows),
     };
     columns.iter().zip(schema.fields()).map(of).sum()

@@ -44,12 +44,16 @@ const NUMBERS: &[(&str, Set)] = &[
 fn an_option_at_its_extremes_works_or_is_refused_by_name() {
     alone(async {
         for (name, set) in NUMBERS {
-            for number in [0, 1, 1 << 31, u64::MAX / 2, u64::MAX] {
+            for number in [0, 1, 1 << 31, u64::MAX] {
                 for wal in [true, false] {
+                    // Printed so that one that stands still is known.
+                    println!("{name} of {number} (WAL: {wal})");
                     let mut options = small(64 * MIB);
                     set(&mut options, number);
                     let place = tempfile::tempdir().unwrap();
-                    match work(place.path(), wal, options).await {
+                    let work = work(place.path(), wal, options);
+                    let work = tokio::time::timeout(Duration::from_secs(60), work).await;
+                    match work.expect("it stands still") {
                         Ok(()) => {}
                         Err(e) if e.kind() == ErrorKind::Invalid && e.message().contains(name) => {}
                         Err(e) => panic!("{name} of {number} (WAL: {wal}): {e}"),
@@ -86,12 +90,12 @@ async fn work(place: &Path, wal: bool, options: Options) -> Result<()> {
     let db = open().await?;
     let columns = vec![field("n", DataType::Int32)];
     let table = db.create_table("t", schema(columns)).await?;
-    let numbers: ArrayRef = Arc::new(Int32Array::from_iter_values(0..3000));
+    let numbers: ArrayRef = Arc::new(Int32Array::from_iter_values(0..300));
     let mut kept = 0;
     for call in 0..3 {
-        let rows = batch(call * 2000, &[("n", numbers.clone())]);
+        let rows = batch(call * 200, &[("n", numbers.clone())]);
         match table.ingest(&[rows]).await {
-            Ok(_) => kept = 3000 + call * 2000,
+            Ok(_) => kept = 300 + call * 200,
             Err(e) if e.message().contains("commit_bytes") => return Err(e),
             Err(e) => return Err(e),
         }

@@ -304,6 +304,36 @@ fn a_large_wal_is_replayed_within_what_it_holds_and_offline_too() {
 }
 
 #[test]
+fn a_flush_of_many_files_keeps_none_of_them() {
+    alone(async {
+        let place = tempfile::tempdir().unwrap();
+        let options = Options {
+            sstable_bytes: 4096,
+            ..small(16 * MIB)
+        };
+        let db = open(place.path(), true, options).await;
+        let names: Vec<String> = (0..300).map(|i| format!("c{i}")).collect();
+        let fields = names.iter().map(|name| field(name, DataType::Binary));
+        let table = db
+            .create_table("t", schema(fields.collect()))
+            .await
+            .unwrap();
+        let values = noise(40, 30, 5);
+        let columns: Vec<_> = names.iter().map(|n| (n.as_str(), values.clone())).collect();
+        let calls: Vec<_> = (0..4).map(|i| given(&batch(i * 40, &columns))).collect();
+        let counting = Count::begin();
+        for call in calls {
+            table.ingest_ipc(call).await.unwrap();
+        }
+        db.flush().await.unwrap();
+        let files = db.stats().tables[0].files;
+        counting.holds(&format!("{files} files"), 16 * MIB);
+        assert!(files > 20, "{files}");
+        db.close().await.unwrap();
+    });
+}
+
+#[test]
 fn random_writes_to_wide_and_narrow_tables_stay_within_the_bound() {
     let seed = std::env::var("SEED").ok().and_then(|s| s.parse().ok());
     let seconds = std::env::var("TEST_SECONDS")

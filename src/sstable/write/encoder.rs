@@ -3,6 +3,7 @@
 
 use super::properties::Properties;
 use crate::{
+    data::convert::null_bytes,
     error::{Error, Result},
     sstable::{
         index::SstableIndex,
@@ -10,7 +11,7 @@ use crate::{
     },
 };
 use arrow_array::ArrayRef;
-use arrow_schema::{Schema, SchemaRef};
+use arrow_schema::{DataType, Schema, SchemaRef};
 use bytes::Bytes;
 use parquet::{
     arrow::{
@@ -33,6 +34,11 @@ use std::{io::Sink, ops::Range, sync::Arc};
 const WRITER_BYTES: usize = 288 * 1024;
 /// What the footer keeps of a column chunk until the file is finished.
 const CHUNK_META_BYTES: usize = 1280;
+
+/// What a part of a row group that is held takes for each column, beside its values.
+const HELD_BYTES: usize = 64;
+/// Most bytes of nulls that are made at once.
+const NULL_BYTES: u64 = 256 * 1024;
 
 /// Turns columns into the bytes of a Parquet file.
 pub(super) struct Encoder {
@@ -108,6 +114,11 @@ impl Encoder {
         self.rows
     }
 
+    /// Whether a row group is held until it ends.
+    pub(super) fn holds(&self) -> bool {
+        matches!(self.group, Group::Held { .. })
+    }
+
     /// Number of leaf columns.
     pub(super) fn leaves(&self) -> usize {
         self.leaves
@@ -153,8 +164,8 @@ impl Encoder {
         let (factory, writers) = match &mut self.group {
             Group::Open { factory, columns } => (factory, columns),
             Group::Held { parts, bytes } => {
+                *bytes += size + columns.len() * HELD_BYTES;
                 parts.push((columns.clone(), rows));
-                *bytes += size;
                 return Ok(());
             }
         };
@@ -279,11 +290,19 @@ impl OneColumn<'_> {
         parts: &[(Arc<Vec<ArrayRef>>, Range<usize>)],
     ) -> Result<Vec<ArrowColumnChunk>> {
         let field = self.schema.field(self.at);
+        let most = (NULL_BYTES / null_bytes(field.data_type(), 1).max(1)).max(1) as usize;
         let slices = || {
-            parts.iter().map(|(columns, rows)| {
+            parts.iter().flat_map(|(columns, rows)| {
                 let column = columns.get(self.at);
-                let column = column.ok_or_else(|| Error::internal("rows lack a column"))?;
-                Ok(filled(column, field.data_type(), rows))
+                let step = match column.map(|column| column.data_type()) {
+                    Some(DataType::Null) => most,
+                    _ => rows.len().max(1),
+                };
+                rows.clone().step_by(step).map(move |from| {
+                    let column = column.ok_or_else(|| Error::internal("rows lack a column"))?;
+                    let part = from..rows.end.min(from + step);
+                    Ok(filled(column, field.data_type(), &part))
+                })
             })
         };
         let first = slices().next().transpose()?;
