@@ -7,6 +7,7 @@ use crate::{
 };
 use arrow_array::{Array, ArrayRef, BinaryArray, Int64Array, RecordBatch, cast::AsArray};
 use arrow_schema::{DataType, Field};
+use futures_util::future::poll_immediate;
 use lakeshore::{Db, Options, Scan, Table, data::schema::TableSchema, platform::memory::Memory};
 use std::{collections::BTreeMap, future::Future, ops::Bound, sync::Arc};
 
@@ -71,6 +72,16 @@ async fn drain(mut scan: Scan, options: &Options) -> Vec<(i64, usize)> {
         for (i, id) in ids(&batch).into_iter().enumerate() {
             rows.push((id, values.value_length(i) as usize));
         }
+    }
+    rows
+}
+
+/// How many rows a scan has: who remembers them would be measured, too.
+async fn count(mut scan: Scan, options: &Options) -> usize {
+    let mut rows = 0;
+    while let Some(batch) = scan.next().await.unwrap() {
+        check(&batch, options);
+        rows += batch.num_rows();
     }
     rows
 }
@@ -243,7 +254,7 @@ fn thirty_two_scans_at_once_share_what_there_is() {
             within(&turn, what, &store, options.clone(), async |table, db| {
                 let scans = (0..32).map(|_| {
                     let (scan, options) = (table.scan().stream().unwrap(), options.clone());
-                    tokio::spawn(async move { drain(scan, &options).await.len() })
+                    tokio::spawn(async move { count(scan, &options).await })
                 });
                 for scan in scans.collect::<Vec<_>>() {
                     assert_eq!(scan.await.unwrap(), 42_000);
@@ -383,6 +394,124 @@ fn a_limit_reads_little_of_a_large_file() {
             )
             .await;
         }
+    });
+}
+
+#[test]
+fn a_cold_file_is_opened_once_for_fifty_reads_and_large_rows_are_read_alone() {
+    let turn = turn();
+    run(async {
+        let store = Memory::new();
+        let files = [(0..3000).map(|id| (id, noise(id, 0, 10_000))).collect()];
+        write(&store, files).await;
+        let what = "50 reads of a cold file";
+        within(
+            &turn,
+            what,
+            &store,
+            small(MEMORIES[0]),
+            async |table, db| {
+                let before = db.stats().data;
+                let reads = (0..50).map(|id| {
+                    let table = table.clone();
+                    tokio::spawn(
+                        async move { table.get(&key(id * 50), None).await.unwrap().unwrap() },
+                    )
+                });
+                for (read, id) in reads.collect::<Vec<_>>().into_iter().zip(0..) {
+                    assert_eq!(ids(&read.await.unwrap()), [id * 50]);
+                }
+                let (now, reads) = (db.stats().data, 50);
+                let took = now.get - before.get;
+                assert!(took <= 1 + 2 * reads, "it took {took} requests");
+                let read = (now.bytes_read - before.bytes_read) / reads;
+                assert!(
+                    read < 2_000_000,
+                    "a read of a row of 10 KB read {read} bytes"
+                );
+                db
+            },
+        )
+        .await;
+    });
+}
+
+/// As in Workers: no call is woken by another.
+#[test]
+fn scans_that_may_not_wait_for_each_other_share_what_there_is() {
+    let turn = turn();
+    run(async {
+        let store = Memory::new();
+        let files = (0..8).map(|f| {
+            (f * 1000..(f + 1) * 1000)
+                .map(|id| (id, noise(id, 0, 1000)))
+                .collect()
+        });
+        write(&store, files).await;
+        let options = Options {
+            detached_tasks: false,
+            ..small(MEMORIES[1])
+        };
+        let what = "16 scans without waiting";
+        within(&turn, what, &store, options.clone(), async |table, db| {
+            let scans = (0..16).map(|_| {
+                let (scan, options) = (table.scan().stream().unwrap(), options.clone());
+                tokio::spawn(async move { count(scan, &options).await })
+            });
+            for scan in scans.collect::<Vec<_>>() {
+                assert_eq!(scan.await.unwrap(), 8000);
+            }
+            db
+        })
+        .await;
+    });
+}
+
+#[test]
+fn a_scan_that_is_dropped_while_it_reads_reads_no_more() {
+    let turn = turn();
+    run(async {
+        let store = Memory::new();
+        let files = (0..8).map(|f| {
+            (f * 1000..(f + 1) * 1000)
+                .map(|id| (id, noise(id, 0, 1000)))
+                .collect()
+        });
+        write(&store, files).await;
+        let what = "a dropped scan";
+        within(
+            &turn,
+            what,
+            &store,
+            small(MEMORIES[0]),
+            async |table, db| {
+                for polls in 1..20 {
+                    let mut scan = table.scan().stream().unwrap();
+                    {
+                        let mut next = std::pin::pin!(scan.next());
+                        for _ in 0..polls {
+                            if let Some(batch) = poll_immediate(next.as_mut()).await {
+                                given = batch.unwrap().unwrap().num_rows();
+                                break;
+                            }
+                        }
+                    }
+                    // A call that was given up may be made again, and misses nothing.
+                    if polls % 2 == 0 {
+                        assert_eq!(given + count(scan, &small(MEMORIES[0])).await, 8000);
+                        continue;
+                    }
+                    drop(scan);
+                    let before = db.stats().data.get;
+                    for _ in 0..100 {
+                        tokio::task::yield_now().await;
+                    }
+                    assert_eq!(db.stats().data.get, before, "after {polls} polls");
+                }
+                db
+            },
+        )
+        .await;
     });
 }
 
