@@ -22,9 +22,9 @@ def flat():
         if hasattr(pa, make):
             yield getattr(pa, make)(9, 0), [D(i) for i in range(ROWS)]
     yield from [(t, [when.date()] * ROWS) for t in (pa.date32(), pa.date64())]
-    yield from [(t, [i for i in range(ROWS)]) for t in (pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns"))]
+    yield from [(t, [i * 1000 for i in range(ROWS)]) for t in (pa.time32("s"), pa.time32("ms"), pa.time64("us"), pa.time64("ns"))]
     for unit in ("s", "ms", "us", "ns"):
-        yield from [(t, [i for i in range(ROWS)]) for t in (pa.timestamp(unit), pa.timestamp(unit, "UTC"),
+        yield from [(t, [i * 1000 for i in range(ROWS)]) for t in (pa.timestamp(unit), pa.timestamp(unit, "UTC"),
                                                             pa.timestamp(unit, "Europe/Berlin"), pa.duration(unit))]
 
 
