@@ -5,9 +5,15 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use lakeshore::{
     ErrorKind,
-    env::{ObjectMeta, PutOutcome, Storage},
+    env::{BoxFuture, ObjectMeta, PutOutcome, Runtime, Storage},
 };
-use std::sync::Arc;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 /// What a store is excused from. Nothing, for ours.
 #[derive(Clone, Copy, Default)]
@@ -36,6 +42,7 @@ pub async fn run(make: impl Fn() -> Arc<dyn Storage>, excused: Excused) {
     empty_objects_exist(make()).await;
     large_objects_survive(make()).await;
     pieces_appear_whole_at_finish(make()).await;
+    a_probe_finds_nothing_wrong_and_leaves_nothing_behind(make()).await;
     if excused.no_wal {
         return;
     }
@@ -386,6 +393,43 @@ pub async fn large_objects_survive(store: Arc<dyn Storage>) {
     let outcome = store.put_if_absent("data/large2", body.clone()).await;
     assert_eq!(outcome.unwrap(), PutOutcome::Created);
     assert!(store.get("data/large2").await.unwrap().unwrap() == body);
+}
+
+/// A runtime that needs none: time stands still, and randomness only never repeats itself.
+#[derive(Debug)]
+struct Still;
+
+impl Runtime for Still {
+    fn now_micros(&self) -> i64 {
+        1_800_000_000_000_000
+    }
+
+    fn monotonic(&self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn random(&self, bytes: &mut [u8]) {
+        static NEXT: AtomicU64 = AtomicU64::new(1);
+        let next = NEXT.fetch_add(1, Ordering::Relaxed).to_le_bytes();
+        for (to, from) in bytes.iter_mut().zip(next.into_iter().cycle()) {
+            *to = from;
+        }
+    }
+
+    fn sleep(&self, _: Duration) -> BoxFuture<'static, ()> {
+        Box::pin(async {})
+    }
+
+    fn spawn(&self, _: BoxFuture<'static, ()>) {
+        panic!("a probe does its own work");
+    }
+}
+
+pub async fn a_probe_finds_nothing_wrong_and_leaves_nothing_behind(store: Arc<dyn Storage>) {
+    let report = lakeshore::probe(store.clone(), Arc::new(Still)).await;
+    assert!(report.ok, "{report:#?}");
+    assert_eq!(report.checks.len(), 10);
+    assert_eq!(store.list("", None).await.unwrap(), []);
 }
 
 pub async fn pieces_appear_whole_at_finish(store: Arc<dyn Storage>) {
