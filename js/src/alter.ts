@@ -1,8 +1,10 @@
 // Alterations of a table, as a caller writes them and as they cross to the engine.
 
+import { nearest } from "./door/near.js";
+import { quoted, show } from "./door/show.js";
+import { isPlain, name, reading } from "./door/values.js";
 import { invalid } from "./errors.js";
 import type { RawAlteration } from "./raw.js";
-import type { Alteration } from "./types.js";
 
 /** By what is done, the property that says to what. */
 const second: Record<string, "type" | "to" | undefined> = {
@@ -13,20 +15,40 @@ const second: Record<string, "type" | "to" | undefined> = {
   renameTable: undefined,
 };
 
+/** Most alterations of one call. */
+const most = 10_000;
+
 /** The alterations, or `Invalid` saying how one is written. */
-export function rawAlterations(changes: readonly Alteration[]): RawAlteration[] {
-  if (!Array.isArray(changes)) throw invalid(`alterTable() takes an array of alterations: ${remedy}`);
-  return changes.map((change: Alteration, i) => {
-    const given = Object.entries(change ?? {});
-    const what = given.find(([name]) => Object.hasOwn(second, name))?.[0];
-    const also = what === undefined ? undefined : second[what];
-    const known = given.every(([name, value]) => [what, also].includes(name) && typeof value === "string");
-    if (what === undefined || !known || given.length !== (also === undefined ? 1 : 2)) {
-      throw invalid(`alteration ${i} is none: ${remedy}`);
+export function rawAlterations(changes: unknown): RawAlteration[] {
+  return reading("what alterTable() was given", () => {
+    if (!Array.isArray(changes) || changes.length > most) {
+      throw invalid(`alterTable() takes an array of alterations, ${remedy}: it was given ${show(changes)}`);
     }
-    const values = change as unknown as Record<string, string>;
-    return [what, values[what]!, also === undefined ? "" : values[also]!];
+    return Array.from({ length: changes.length }, (_, i) => rawAlteration(changes[i], i));
   });
+}
+
+function rawAlteration(change: unknown, index: number): RawAlteration {
+  const given = isPlain(change) ? Object.entries(change) : [];
+  const what = given.find(([property]) => Object.hasOwn(second, property))?.[0];
+  const also = what === undefined ? undefined : second[what];
+  const known = given.every(([property]) => property === what || property === also);
+  const values = new Map(given);
+  const [first, to] = [what && values.get(what), also === undefined ? "" : values.get(also)];
+  const isText = typeof first === "string" && typeof to === "string";
+  if (what === undefined || !known || !isText || given.length !== (also === undefined ? 1 : 2)) {
+    throw invalid(`alteration ${index} is none: ${hint(given)}it is ${remedy}`);
+  }
+  const takes = `alteration ${index}: ${what} takes text`;
+  return [what, name(first, takes), name(to, takes)];
+}
+
+function hint(given: [string, unknown][]): string {
+  for (const [property] of given) {
+    const meant = Object.hasOwn(second, property) ? undefined : nearest(property, Object.keys(second));
+    if (meant !== undefined) return `${quoted(property)} is not known, did you mean ${meant}? `;
+  }
+  return "";
 }
 
 const remedy =

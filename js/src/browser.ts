@@ -1,7 +1,9 @@
 // The package in browsers. In a page the engine runs in a dedicated worker, so that the page stays responsive and OPFS
 // can be written with sync access handles; in a worker it runs in place.
 
-import { type Db, openWith, probeWith } from "./db.js";
+import { checkOpen, type Db, openChecked, probeWith } from "./db.js";
+import { checkOptions, type Kind, only, wrong } from "./door/options.js";
+import { callOptions, openOptions } from "./door/tables.js";
 import { engine, setModuleLoader } from "./engine.js";
 import { askToPersist } from "./opfs.js";
 import { remoteEngine, type WorkerSource } from "./remote/page.js";
@@ -35,15 +37,23 @@ export interface BrowserOptions extends OpenOptions {
   worker?: WorkerSource;
 }
 
+const worker: Kind<WorkerSource> = {
+  takes: "a Worker, the URL of its script, or a function that makes one",
+  read: (value) => {
+    if (typeof value === "function" || (typeof value === "string" && value !== ""))
+      return value as () => Worker;
+    return value instanceof URL || (typeof Worker !== "undefined" && value instanceof Worker) ? value : wrong;
+  },
+};
+
 /** Opens a database. With `wal`, durability is local; without, each commit is a log record in `data`. */
-export function open(options: BrowserOptions): Promise<Db> {
-  if (typeof options !== "object" || options === null || typeof document === "undefined") {
-    return openWith(options, engine);
-  }
-  const { worker, ...rest } = options;
-  return openWith(rest, async () => {
+export async function open(options: BrowserOptions): Promise<Db> {
+  only(arguments, 1, "open()");
+  const { worker: source, ...rest } = checkOpen(options, { ...openOptions, worker });
+  if (typeof document === "undefined") return openChecked(rest, engine);
+  return openChecked(rest, async () => {
     await askToPersist(rest.data, rest.wal);
-    return remoteEngine(worker, ownWorker, await given);
+    return remoteEngine(source, ownWorker, await given);
   });
 }
 
@@ -51,13 +61,14 @@ export function open(options: BrowserOptions): Promise<Db> {
  * Tries whether a store does what Lakeshore needs of it, in a prefix of its own (`probe/…`), which it empties at the
  * end: some 90 requests and 13 MiB. What fails is told in the report, not thrown.
  */
-export function probe(
+export async function probe(
   store: Store,
   options: CallOptions & { worker?: WorkerSource } = {},
 ): Promise<ProbeReport> {
-  if (typeof document === "undefined") return probeWith(store, options, engine);
-  const { worker, ...rest } = options;
-  return probeWith(store, rest, async () => remoteEngine(worker, ownWorker, await given));
+  only(arguments, 2, "probe()");
+  const { worker: source, ...rest } = checkOptions("probe()", options, { ...callOptions, worker });
+  if (typeof document === "undefined") return probeWith(store, rest, engine);
+  return probeWith(store, rest, async () => remoteEngine(source, ownWorker, await given));
 }
 
 /** Bundlers look for exactly this expression. */

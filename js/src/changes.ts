@@ -2,6 +2,7 @@
 
 import { abortable } from "./abort.js";
 import { decodeRows } from "./columns/decode.js";
+import { only } from "./door/options.js";
 import { invalid } from "./errors.js";
 import type { Handle, RawChange, RawChanges } from "./raw.js";
 import type { Change, ChangedIpc, ChangedRows, Row } from "./types.js";
@@ -29,6 +30,7 @@ export class Changes implements AsyncIterable<Change<ChangedIpc>> {
 
   /** With rows as plain objects; of deleted ones the key columns. */
   rows(): AsyncGenerator<Change<ChangedRows>, undefined> {
+    only(arguments, 0, "rows()");
     const next = () => this.raw.call("nextColumns");
     return this.iterate(next, ({ table, kind, batch: { fields, columns, rows } }) => ({
       table,

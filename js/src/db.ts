@@ -1,14 +1,35 @@
 // An open database.
 
-import { abortable } from "./abort.js";
+import { abortable, onAbort, throwIfAborted } from "./abort.js";
 import { rawAlterations } from "./alter.js";
 import { Changes } from "./changes.js";
+import { isCallable } from "./door/kinds.js";
+import { checkOptions, type Given, only, wrong } from "./door/options.js";
+import { show } from "./door/show.js";
+import { specOf, store } from "./door/stores.js";
+import {
+  beginOptions,
+  callOptions,
+  changesOptions,
+  committed,
+  gcOptions,
+  keepUploadedOptions,
+  openOptions,
+  settings,
+  snapshotOptions,
+  tagOptions,
+  transactionOptions,
+  uploadOptions,
+  versionsOptions,
+} from "./door/tables.js";
+import { messageOf, name as nameOf, reading } from "./door/values.js";
 import { engine } from "./engine.js";
 import { closed, invalid, LakeshoreError } from "./errors.js";
 import { kept, type Keep, KeptHandle } from "./kept.js";
-import type { Engine, Handle, Opening, RawDb, RawTable, StoreSpec } from "./raw.js";
+import type { Engine, Handle, Opening, RawDb, RawTable } from "./raw.js";
 import { tableInfos } from "./reader.js";
-import { moment, type Snapshot, snapshotOf } from "./snapshot.js";
+import { type Definition, tableOptions } from "./schema.js";
+import { type Snapshot, snapshotOf } from "./snapshot.js";
 import { Table } from "./table.js";
 import { begin, transact, type Transaction } from "./transaction.js";
 import { inTurn, placeOf, underWay } from "./turns.js";
@@ -26,7 +47,6 @@ import type {
   Parked,
   ProbeReport,
   Row,
-  SchemaSpec,
   Settings,
   Stats,
   Store,
@@ -39,17 +59,58 @@ import type {
 } from "./types.js";
 
 /** Opens a database. With `wal`, durability is local; without, each commit is a log record in `data`. */
-export function open(options: OpenOptions): Promise<Db> {
-  return openWith(options, engine);
+export async function open(options: OpenOptions): Promise<Db> {
+  only(arguments, 1, "open()");
+  return openWith(options);
+}
+
+/**
+ * Tries whether a store does what Lakeshore needs of it, in a prefix of its own (`probe/…`), which it empties at the
+ * end: some 90 requests and 13 MiB. What fails is told in the report, not thrown.
+ */
+export async function probe(given: Store, options: CallOptions = {}): Promise<ProbeReport> {
+  only(arguments, 2, "probe()");
+  return probeWith(given, checkOptions("probe()", options, callOptions), engine);
+}
+
+/** Tries a store as `probe` says. */
+export async function probeWith(
+  given: unknown,
+  { signal }: Given<typeof callOptions>,
+  find: () => Engine | Promise<Engine>,
+): Promise<ProbeReport> {
+  const own = reading("the store", () => store.read(given, "probe()"));
+  if (own === wrong) throw invalid(`probe() takes ${store.takes}: it was given ${show(given)}`);
+  throwIfAborted(signal);
+  const engine = await abortable((async () => find())(), signal);
+  return engine.probe(specOf(own), signal);
+}
+
+/** Opens a database in this realm's engine, with other defaults. */
+export async function openWith(options: OpenOptions, defaults: Partial<OpenOptions> = {}): Promise<Db> {
+  return openChecked({ ...defaults, ...checkOpen(options, openOptions) }, engine);
+}
+
+/** The options of `open`, checked. */
+export function checkOpen<R extends typeof openOptions>(
+  given: unknown,
+  rules: R,
+): Given<R> & { data: Store } {
+  if (given === undefined) throw invalid("open() takes options: { data: directory(path) }");
+  const checked = checkOptions("open()", given, rules);
+  const { data } = checked as Given<typeof openOptions>;
+  if (data === undefined) throw invalid(`open(): option data is missing: it takes ${store.takes}`);
+  return { ...checked, data };
 }
 
 /** Opens a database in an engine. */
-export async function openWith(options: OpenOptions, find: () => Engine | Promise<Engine>): Promise<Db> {
-  if (typeof options !== "object" || options === null)
-    throw invalid("open() takes options: { data: directory(path) }");
+export async function openChecked(
+  options: Given<typeof openOptions> & { data: Store },
+  find: () => Engine | Promise<Engine>,
+): Promise<Db> {
   const { data, wal, signal, waitUntil, ...bounds } = options;
-  signal?.throwIfAborted();
-  const specs = [specOf("data", data), wal === undefined ? undefined : specOf("wal", wal)] as const;
+  throwIfAborted(signal);
+  const specs = [specOf(data), wal && specOf(wal)] as const;
   const place = specs[1] && placeOf(specs[1]);
   const opened = inTurn(place, async () => {
     const engine = await abortable((async () => find())(), signal);
@@ -64,36 +125,6 @@ export async function openWith(options: OpenOptions, find: () => Engine | Promis
   });
   // What is there nonetheless, made when the signal came, is nobody's.
   return abortable(opened, signal, () => void opened.then((db) => db.close()).catch(() => undefined));
-}
-
-/** Tries a store as `probe` says. */
-export async function probeWith(
-  store: Store,
-  options: CallOptions,
-  find: () => Engine | Promise<Engine>,
-): Promise<ProbeReport> {
-  const { signal } = options;
-  signal?.throwIfAborted();
-  const spec = specOf("store", store);
-  const engine = await abortable((async () => find())(), signal);
-  return engine.probe(spec, signal);
-}
-
-/**
- * Tries whether a store does what Lakeshore needs of it, in a prefix of its own (`probe/…`), which it empties at the
- * end: some 90 requests and 13 MiB. What fails is told in the report, not thrown.
- */
-export function probe(store: Store, options: CallOptions = {}): Promise<ProbeReport> {
-  return probeWith(store, options, engine);
-}
-
-/** What the engine takes for a store: exactly one of `host`, `s3` and `opfs`. */
-function specOf(option: string, store: Store): StoreSpec {
-  for (const kind of ["host", "s3", "opfs"] as const) {
-    const given = (store as unknown as Record<string, unknown> | undefined)?.[kind];
-    if (typeof given === "object" && given !== null) return { [kind]: given } as unknown as StoreSpec;
-  }
-  throw invalid(`option ${option} takes a store: s3(), opfs(), directory(path), memory() or host(object)`);
 }
 
 /** An open database. Close it, or hold it by `await using`. */
@@ -120,16 +151,17 @@ export class Db implements AsyncDisposable {
     name: string,
     options?: (TableOptions & CallOptions) | CallOptions,
   ): Promise<Table<R>> {
-    if (typeof name !== "string") throw invalid("table() takes the name of a table");
-    const { signal, ...rest } = options ?? {};
-    signal?.throwIfAborted();
-    const created = options === undefined || ("signal" in options && Object.keys(rest).length === 0);
-    const raw = this.start(name, created ? undefined : (rest as TableOptions), signal);
-    return new Table<R>(raw, name, await abortable(raw.call("schema"), signal));
+    only(arguments, 2, "table()");
+    const of = nameOf(name, "table() takes the name of a table");
+    const { definition, signal } = tableOptions(options);
+    throwIfAborted(signal);
+    const raw = this.start(of, definition, signal);
+    return new Table<R>(raw, of, await abortable(raw.call("schema"), signal));
   }
 
   /** All tables there are. */
   async tables(): Promise<TableInfo[]> {
+    only(arguments, 0, "tables()");
     return tableInfos(await this.raw.call("tables"));
   }
 
@@ -139,8 +171,10 @@ export class Db implements AsyncDisposable {
    * `Expired`, naming the oldest time there is, if it is not kept any more.
    */
   async snapshot(options: { asOf?: AsOf } & CallOptions = {}): Promise<Snapshot> {
-    options.signal?.throwIfAborted();
-    return snapshotOf(this.raw, options.asOf, options.signal);
+    only(arguments, 1, "snapshot()");
+    const { asOf, signal } = checkOptions("snapshot()", options, snapshotOptions);
+    throwIfAborted(signal);
+    return snapshotOf(this.raw, asOf, signal);
   }
 
   /**
@@ -153,12 +187,18 @@ export class Db implements AsyncDisposable {
     run: (tx: Transaction) => T | PromiseLike<T>,
     options: TransactionOptions = {},
   ): Promise<T> {
-    return transact(this.raw, run, options);
+    only(arguments, 2, "transaction()");
+    if (!isCallable(run)) {
+      const takes = 'a function: async (tx) => { await tx.table("flights").ingest(rows); }';
+      throw invalid(`transaction() takes ${takes}: it was given ${show(run)}`);
+    }
+    return transact(this.raw, run, checkOptions("transaction()", options, transactionOptions));
   }
 
   /** Begins a transaction on the newest state this handle has (`refresh()` brings one), for you to commit. */
   async begin(options: BeginOptions = {}): Promise<Transaction> {
-    return begin(this.raw, options);
+    only(arguments, 1, "begin()");
+    return begin(this.raw, checkOptions("begin()", options, beginOptions));
   }
 
   /**
@@ -167,31 +207,30 @@ export class Db implements AsyncDisposable {
    * with the options is said when it is iterated; `Expired` if what comes after `since` is not kept any more.
    */
   changes(options: ChangesOptions = {}): Changes {
-    const { signal, ...rest } = options;
-    signal?.throwIfAborted();
+    only(arguments, 1, "changes()");
+    const { signal, ...rest } = checkOptions("changes()", options, changesOptions);
+    throwIfAborted(signal);
     return new Changes(this.raw.start("changes", rest), signal);
   }
 
   /**
    * Alters a table, all changes in one commit, and gives it. No row is rewritten; rows there are read as the table is
-   * today; a snapshot as of an earlier time sees it as it was then. Other handles see it when they next refresh or commit. With a `wal`, too, it
-   * needs `data` to be within reach.
+   * today; a snapshot as of an earlier time sees it as it was then. Other handles see it when they next refresh or
+   * commit. With a `wal`, too, it needs `data` to be within reach.
    */
   async alterTable<R extends Row = Row>(name: string, changes: readonly Alteration[]): Promise<Table<R>> {
-    if (typeof name !== "string") throw invalid("alterTable() takes the name of a table");
-    const raw = this.raw.start("alterTable", name, rawAlterations(changes));
-    const renamed = changes.map((change) => ("renameTable" in change ? change.renameTable : undefined));
-    return new Table<R>(
-      raw,
-      renamed.filter((to) => to !== undefined).at(-1) ?? name,
-      await raw.call("schema"),
-    );
+    only(arguments, 2, "alterTable()");
+    const of = nameOf(name, "alterTable() takes the name of a table");
+    const alterations = rawAlterations(changes);
+    const raw = this.raw.start("alterTable", of, alterations);
+    const renamed = alterations.filter(([what]) => what === "renameTable").at(-1);
+    return new Table<R>(raw, renamed?.[1] ?? of, await raw.call("schema"));
   }
 
   /** Drops a table with all its rows, those too that a device has not uploaded yet. Whether there was one. */
   async dropTable(name: string): Promise<boolean> {
-    if (typeof name !== "string") throw invalid("dropTable() takes the name of a table");
-    return this.raw.call("dropTable", name);
+    only(arguments, 1, "dropTable()");
+    return this.raw.call("dropTable", nameOf(name, "dropTable() takes the name of a table"));
   }
 
   /**
@@ -199,27 +238,27 @@ export class Db implements AsyncDisposable {
    * `wal` what this device has is flushed first. Gives its timestamp.
    */
   async tag(name: string, options: { asOf?: AsOf } = {}): Promise<bigint> {
-    if (typeof name !== "string") throw invalid("tag() takes a name");
-    return this.raw.call("tag", name, moment(options.asOf));
+    only(arguments, 2, "tag()");
+    const { asOf } = checkOptions("tag()", options, tagOptions);
+    return this.raw.call("tag", nameOf(name, "tag() takes a name"), asOf);
   }
 
   /** Removes a tag. Whether there was one of that name. */
   async untag(name: string): Promise<boolean> {
-    if (typeof name !== "string") throw invalid("untag() takes the name of a tag");
-    return this.raw.call("untag", name);
+    only(arguments, 1, "untag()");
+    return this.raw.call("untag", nameOf(name, "untag() takes the name of a tag"));
   }
 
   /** All tags, by name. */
-  tags(): Promise<Tag[]> {
+  async tags(): Promise<Tag[]> {
+    only(arguments, 0, "tags()");
     return this.raw.call("tags");
   }
 
   /** The newest versions that can be read and whose log records are kept, newest first: at most a GET each. */
   async versions(options: { limit?: number } = {}): Promise<LogVersion[]> {
-    const { limit = 100 } = options;
-    if (!Number.isInteger(limit) || limit < 0 || limit > 0xffff_ffff) {
-      throw invalid(`option limit is ${String(limit)}: it takes a whole number, at least 0`);
-    }
+    only(arguments, 1, "versions()");
+    const { limit = 100 } = checkOptions("versions()", options, versionsOptions);
     return this.raw.call("versions", limit);
   }
 
@@ -229,22 +268,29 @@ export class Db implements AsyncDisposable {
    * anywhere. With `dryRun` it only reports.
    */
   async gc(options: { dryRun?: boolean } & CallOptions = {}): Promise<GcReport> {
-    return this.raw.callUntil(options.signal, "gc", options.dryRun ?? false);
+    only(arguments, 1, "gc()");
+    const { dryRun = false, signal } = checkOptions("gc()", options, gcOptions);
+    return this.raw.callUntil(signal, "gc", dryRun);
   }
 
   /** The settings that all handles of the database use, kept in its catalog. */
-  settings(): Promise<Settings> {
+  async settings(): Promise<Settings> {
+    only(arguments, 0, "settings()");
     return this.raw.call("settings");
   }
 
   /** Changes settings for all handles, by a commit. Gives what holds from then on. */
   async configure(change: Partial<Settings>): Promise<Settings> {
-    return this.raw.call("configure", { ...change });
+    only(arguments, 1, "configure()");
+    if (change === undefined)
+      throw invalid(`configure() takes settings, { ${Object.keys(settings).join(", ")} }`);
+    return this.raw.call("configure", checkOptions("configure()", change, settings, "setting"));
   }
 
   /** Writes what is in memory and in the WAL to `data`. After it the device may be lost. */
   async flush(options: CallOptions = {}): Promise<void> {
-    return this.raw.callUntil(options.signal, "flush");
+    only(arguments, 1, "flush()");
+    return this.raw.callUntil(checkOptions("flush()", options, callOptions).signal, "flush");
   }
 
   /**
@@ -252,7 +298,8 @@ export class Db implements AsyncDisposable {
    * `Unavailable` if `data` does not answer: nothing is lost, and what it did so far stays done.
    */
   async upload(options: UploadOptions = {}): Promise<Uploaded> {
-    const { signal, ...rest } = options;
+    only(arguments, 1, "upload()");
+    const { signal, ...rest } = checkOptions("upload()", options, uploadOptions);
     return this.raw.callUntil(signal, "upload", rest);
   }
 
@@ -261,30 +308,35 @@ export class Db implements AsyncDisposable {
    * `data` is out of reach it goes on trying. Rejects with what no retry makes good, as `stats()` says, too.
    */
   async keepUploaded(options: KeepUploadedOptions = {}): Promise<void> {
-    const { signal, ...rest } = options;
-    if (signal?.aborted) return;
+    only(arguments, 1, "keepUploaded()");
+    const { signal, ...rest } = checkOptions("keepUploaded()", options, keepUploadedOptions);
+    if (signal?.aborted === true) return;
     const raw = this.raw.start("keepUploaded", rest);
     const cancel = () => void raw.call("cancel").catch(() => undefined);
-    signal?.addEventListener("abort", cancel, { once: true });
+    const forget = signal && onAbort(signal, cancel);
     try {
       await raw.call("done");
     } catch (error) {
       if (!(error instanceof LakeshoreError && error.code === "Closed")) throw error;
     } finally {
-      signal?.removeEventListener("abort", cancel);
+      forget?.();
       raw.drop(closed());
     }
   }
 
   /** Whether what a commit gave is in the `data` store by now. */
   async isUploaded(commit: Committed): Promise<boolean> {
-    return this.raw.call("isUploaded", { ...commit });
+    only(arguments, 1, "isUploaded()");
+    return this.raw.call("isUploaded", commitOf("isUploaded()", commit));
   }
 
   /** Resolves when it is. It waits, and uploads nothing itself. `Closed` if the database closes first. */
   async uploaded(commit: Committed, options: { signal?: AbortSignal } = {}): Promise<void> {
-    options.signal?.throwIfAborted();
-    return abortable(this.raw.call("uploaded", { ...commit }), options.signal);
+    only(arguments, 2, "uploaded()");
+    const { signal } = checkOptions("uploaded()", options, callOptions);
+    throwIfAborted(signal);
+    const of = commitOf("uploaded()", commit);
+    return abortable(this.raw.call("uploaded", of), signal);
   }
 
   /**
@@ -293,6 +345,7 @@ export class Db implements AsyncDisposable {
    * `restoreParked()`; then `discardParked()`.
    */
   async parked(): Promise<Parked[]> {
+    only(arguments, 0, "parked()");
     const all = await this.raw.call("parked");
     return all.map(({ bytes, ...rest }) => ({ ...rest, ipc: bytes }));
   }
@@ -301,18 +354,21 @@ export class Db implements AsyncDisposable {
    * Commits again what is parked, each commit as one, in their old order. How many. Rows of dropped tables are left
    * out. Should one be refused (its table was altered, say), it and later ones are still parked.
    */
-  restoreParked(): Promise<number> {
+  async restoreParked(): Promise<number> {
+    only(arguments, 0, "restoreParked()");
     return this.raw.call("restoreParked");
   }
 
   /** Gives up what is parked, for ever. How many commits that was. */
-  discardParked(): Promise<number> {
+  async discardParked(): Promise<number> {
+    only(arguments, 0, "discardParked()");
     return this.raw.call("discardParked");
   }
 
   /** Writes a checkpoint of the log, so that the next open reads no tail, and frees WAL segments. */
   async checkpoint(options: CallOptions = {}): Promise<void> {
-    return this.raw.callUntil(options.signal, "checkpoint");
+    only(arguments, 1, "checkpoint()");
+    return this.raw.callUntil(checkOptions("checkpoint()", options, callOptions).signal, "checkpoint");
   }
 
   /**
@@ -320,11 +376,13 @@ export class Db implements AsyncDisposable {
    * see it from then on, scans under way keep what they have.
    */
   async refresh(options: CallOptions = {}): Promise<boolean> {
-    return this.raw.callUntil(options.signal, "refresh");
+    only(arguments, 1, "refresh()");
+    return this.raw.callUntil(checkOptions("refresh()", options, callOptions).signal, "refresh");
   }
 
   /** What the database holds and does. */
   async stats(): Promise<Stats> {
+    only(arguments, 0, "stats()");
     const [stats, wasmMemoryBytes] = await Promise.all([this.raw.call("stats"), this.engine.memoryBytes()]);
     return { ...stats, wasmMemoryBytes } as Stats;
   }
@@ -334,11 +392,13 @@ export class Db implements AsyncDisposable {
    * `flush()` first for that. Closing twice is the same as once. A signal ends the waiting alone: it goes on closing.
    */
   async close(options: CallOptions = {}): Promise<void> {
+    only(arguments, 1, "close()");
+    const { signal } = checkOptions("close()", options, callOptions);
     this.closing ??= underWay(
       this.place,
       this.raw.call("close").finally(() => this.opened.release()),
     );
-    return abortable(this.closing, options.signal);
+    return abortable(this.closing, signal);
   }
 
   /** For `await using`. */
@@ -348,45 +408,22 @@ export class Db implements AsyncDisposable {
 
   private start(
     name: string,
-    options: TableOptions | undefined,
+    definition: Definition | undefined,
     signal: AbortSignal | undefined,
   ): Handle<RawTable> {
-    if (options === undefined) return this.raw.startUntil(signal, "table", name);
-    const { schema, primaryKey } = checked(options);
-    const bytes = asBytes(schema);
-    if (bytes !== undefined)
-      return this.raw.startUntil(signal, "createTableFromIpc", name, bytes, primaryKey);
-    const columns = columnSpecs(schema as Record<string, unknown>);
-    return this.raw.startUntil(signal, "createTable", name, columns, primaryKey);
+    if (definition === undefined) return this.raw.startUntil(signal, "table", name);
+    const { schema, primaryKey } = definition;
+    if (schema instanceof Uint8Array)
+      return this.raw.startUntil(signal, "createTableFromIpc", name, schema, primaryKey);
+    return this.raw.startUntil(signal, "createTable", name, schema, primaryKey);
   }
 }
 
-function checked(options: TableOptions): TableOptions {
-  const { schema, primaryKey } = options ?? {};
-  if (typeof schema !== "object" || schema === null) {
-    throw invalid('schema is an object of column types, { id: "int64" }, or an Arrow schema as IPC bytes');
+/** What a commit gave, with which it is asked about. */
+function commitOf(call: string, commit: unknown): Given<typeof committed> {
+  try {
+    return checkOptions(call, commit, committed, "property");
+  } catch (error) {
+    throw invalid(`${call} takes what a commit gave, as it was: ${messageOf(error)}`);
   }
-  if (!Array.isArray(primaryKey) || primaryKey.some((name) => typeof name !== "string")) {
-    throw invalid('primaryKey is an array of column names: ["id"]');
-  }
-  return { schema, primaryKey };
-}
-
-function asBytes(schema: SchemaSpec): Uint8Array | undefined {
-  if (schema instanceof Uint8Array) return schema;
-  return schema instanceof ArrayBuffer ? new Uint8Array(schema) : undefined;
-}
-
-function columnSpecs(schema: Record<string, unknown>): [string, string, boolean | undefined][] {
-  return Object.entries(schema).map(([name, spec]) => {
-    const { type, nullable } = (typeof spec === "string" ? { type: spec } : (spec ?? {})) as Record<
-      string,
-      unknown
-    >;
-    if (typeof type !== "string" || (nullable !== undefined && typeof nullable !== "boolean")) {
-      const remedy = '"int64", or { type: "int64", nullable: false }';
-      throw invalid(`column ${JSON.stringify(name)}: its type is given as ${remedy}`);
-    }
-    return [name, type, nullable];
-  });
 }

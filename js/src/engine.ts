@@ -7,7 +7,9 @@
 
 import * as glue from "../wasm/lakeshore.js";
 import { abortable } from "./abort.js";
-import { LakeshoreError, fromEngine } from "./errors.js";
+import { guardedFetch } from "./door/answers.js";
+import { fromEngine } from "./door/caller.js";
+import { LakeshoreError } from "./errors.js";
 import { LocalHandle } from "./handle.js";
 import { HeldOpfs, type OpfsSpec } from "./opfs.js";
 import type { Engine, Opening, RawCancel, RawModule, StoreSpec } from "./raw.js";
@@ -67,6 +69,20 @@ function boot(module: WebAssembly.Module): Instance {
   return made;
 }
 
+type AnyFetch = (url: string, init: object) => unknown;
+
+/** The options of a bucket, with a `fetch` whose answers are checked. */
+function guarded(s3: object): StoreSpec {
+  // The runtime's own is looked up at each call: it may be replaced meanwhile.
+  const { fetch = globalFetch() } = s3 as { fetch?: AnyFetch };
+  return { s3: { ...s3, ...(fetch !== undefined && { fetch: guardedFetch(fetch) }) } };
+}
+
+function globalFetch(): AnyFetch | undefined {
+  if (typeof globalThis.fetch !== "function") return undefined;
+  return (url, init) => globalThis.fetch(url, init as RequestInit);
+}
+
 /** One instance of the module. */
 export class Instance implements Engine {
   private readonly waiting = new Set<(error: LakeshoreError) => void>();
@@ -88,7 +104,7 @@ export class Instance implements Engine {
     const track = (spec: StoreSpec): StoreSpec => {
       if ("host" in spec) return { host: keep(new Tracked(spec.host)).proxy };
       if ("opfs" in spec) return { opfs: keep(new HeldOpfs(spec.opfs as OpfsSpec)).spec };
-      return spec;
+      return guarded(spec.s3);
     };
     const module = new LocalHandle<RawModule>(this, glue as unknown as RawModule);
     const db = module.startUntil(signal, "openDb", track(data), wal && track(wal), options);
@@ -97,7 +113,9 @@ export class Instance implements Engine {
 
   async probe(data: StoreSpec, signal: AbortSignal | undefined): Promise<ProbeReport> {
     const module = new LocalHandle<RawModule>(this, glue as unknown as RawModule);
-    return module.callUntil(signal, "probe", data);
+    if ("s3" in data) return module.callUntil(signal, "probe", guarded(data.s3));
+    if ("opfs" in data) return module.callUntil(signal, "probe", data);
+    return module.callUntil(signal, "probe", { host: new Tracked(data.host).proxy });
   }
 
   async memoryBytes(): Promise<number> {

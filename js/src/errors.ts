@@ -32,7 +32,7 @@ export class LakeshoreError extends Error {
   override readonly name = "LakeshoreError";
   /** What the caller should do. */
   readonly code: ErrorCode;
-  /** Of an ingest of a stream: how many of its items were committed before this error. */
+  /** Of an ingest of a stream that broke off, and only of that: how many of its items were committed before. */
   declare committed?: number;
 
   constructor(code: ErrorCode, message: string, options?: ErrorOptions) {
@@ -54,12 +54,4 @@ export function invalid(message: string): LakeshoreError {
 /** A `Closed` error. */
 export function closed(): LakeshoreError {
   return new LakeshoreError("Closed", "the database handle is closed: open it again");
-}
-
-/** What the engine rejects with, as what users see. Errors of a host's own functions pass unchanged. */
-export function fromEngine(error: unknown): unknown {
-  if (typeof error !== "object" || error === null || error instanceof Error) return error;
-  const { kind, message, cause } = error as { kind?: ErrorCode; message?: string; cause?: unknown };
-  if (kind === undefined) return error;
-  return new LakeshoreError(kind, String(message), cause === undefined ? undefined : { cause });
 }

@@ -1,6 +1,7 @@
 // Objects of an engine that runs in this realm.
 
 import { abortable } from "./abort.js";
+import { copyOf } from "./door/bytes.js";
 import type { Instance } from "./engine.js";
 import type { LakeshoreError } from "./errors.js";
 import type { Handle } from "./raw.js";
@@ -30,24 +31,26 @@ export class LocalHandle<T> implements Handle<T> {
     );
   }
 
-  call(method: string, ...args: unknown[]): Promise<never> {
+  call(method: string, ...given: unknown[]): Promise<never> {
     if (this.end !== undefined) return Promise.reject(this.end);
+    const args = this.kept(given);
     const make = (target: T): Promise<never> =>
       this.instance.call(() => (target as Methods)[method]!(...args)) as Promise<never>;
     // At once if it can be: what a call reads is the state of the moment when it was made.
     return this.target === undefined ? this.making.then(make) : make(this.target);
   }
 
-  callUntil(signal: AbortSignal | undefined, method: string, ...args: unknown[]): Promise<never> {
-    if (signal === undefined) return this.call(method, ...args);
+  callUntil(signal: AbortSignal | undefined, method: string, ...given: unknown[]): Promise<never> {
+    if (signal === undefined) return this.call(method, ...given);
     if (this.end !== undefined) return Promise.reject(this.end);
+    const args = this.kept(given);
     const make = (target: T): Promise<never> =>
       this.instance.callUntil(signal, () => (target as Methods)[method]!(...args)) as Promise<never>;
     return this.target === undefined ? abortable(this.making, signal).then(make) : make(this.target);
   }
 
   start(method: string, ...args: unknown[]): Handle<never> {
-    return new LocalHandle(this.instance, this.begin(method, args)) as Handle<never>;
+    return new LocalHandle(this.instance, this.begin(method, this.kept(args))) as Handle<never>;
   }
 
   startUntil(signal: AbortSignal | undefined, method: string, ...args: unknown[]): Handle<never> {
@@ -67,6 +70,13 @@ export class LocalHandle<T> implements Handle<T> {
     this.making.then(free).catch(() => undefined);
   }
 
+  /** Bytes are the caller's, who may use them again: what waits until the object is there is a copy. */
+  private kept(args: unknown[]): unknown[] {
+    return this.target === undefined
+      ? args.map((arg) => (arg instanceof Uint8Array ? copyOf(arg) : arg))
+      : args;
+  }
+
   /** What the method makes, or the promise of it, or of its failure. */
   private begin(method: string, args: unknown[]): unknown {
     const { target, instance } = this;
@@ -80,4 +90,45 @@ export class LocalHandle<T> implements Handle<T> {
       return Promise.reject(error);
     }
   }
+}
+
+/** A handle that is not there yet: calls on it wait. */
+export class LaterHandle<T> implements Handle<T> {
+  private readonly handle: Promise<AnyHandle>;
+
+  constructor(handle: Promise<Handle<T>>) {
+    this.handle = handle as Promise<unknown> as Promise<AnyHandle>;
+    handle.catch(() => undefined);
+  }
+
+  call(method: string, ...args: unknown[]): Promise<never> {
+    return this.callUntil(undefined, method, ...args);
+  }
+
+  callUntil(signal: AbortSignal | undefined, method: string, ...args: unknown[]): Promise<never> {
+    return this.handle.then((handle) => handle.callUntil(signal, method, ...args)) as Promise<never>;
+  }
+
+  start(method: string, ...args: unknown[]): Handle<never> {
+    return this.startUntil(undefined, method, ...args);
+  }
+
+  startUntil(signal: AbortSignal | undefined, method: string, ...args: unknown[]): Handle<never> {
+    return new LaterHandle(this.handle.then((handle) => handle.startUntil(signal, method, ...args)));
+  }
+
+  async ready(): Promise<void> {
+    await (await this.handle).ready();
+  }
+
+  drop(reason: LakeshoreError): void {
+    this.handle.then((handle) => handle.drop(reason)).catch(() => undefined);
+  }
+}
+
+interface AnyHandle {
+  callUntil(signal: AbortSignal | undefined, method: string, ...args: unknown[]): Promise<unknown>;
+  startUntil(signal: AbortSignal | undefined, method: string, ...args: unknown[]): Handle<never>;
+  ready(): Promise<void>;
+  drop(reason: LakeshoreError): void;
 }

@@ -1,11 +1,17 @@
 // What `ingest` and `delete` take, told apart.
 
 import { abortable } from "./abort.js";
+import { asArrow } from "./arrow/table.js";
+import { bytesIn, copyOf } from "./door/bytes.js";
+import { show } from "./door/show.js";
+import { headLength } from "./door/sniff.js";
+import { reading } from "./door/values.js";
 import { invalid } from "./errors.js";
+import type { RawArrow } from "./raw.js";
 import type { Batch, IpcConvertible, Row } from "./types.js";
 
-/** One commit: Arrow IPC bytes, or plain rows. */
-export type Commit = { bytes: Uint8Array } | { rows: readonly Row[] };
+/** One commit: Arrow IPC bytes (and how they begin), columns of an Arrow library, or plain rows. */
+export type Commit = { bytes: Uint8Array; head: Uint8Array } | { arrow: RawArrow } | { rows: readonly Row[] };
 
 /** The commits of an input: one, or one per item of a stream. */
 export type Commits = { one: Commit } | { many: AsyncIterable<unknown> | Iterable<unknown> };
@@ -15,18 +21,21 @@ const remedy =
 
 /** Tells what an input is. */
 export function classify(input: unknown): Commits {
-  const one = asCommit(input);
-  if (one !== undefined) return { one };
-  if (Array.isArray(input)) return { many: input };
-  if (typeof input === "object" && input !== null) {
-    // Tables of apache-arrow iterate over rows, one by one: that is never meant.
-    if ("batches" in input && "schema" in input) throw invalid(`this table has no toIPC: ${remedy}`);
-    if (Symbol.asyncIterator in input) return { many: input as AsyncIterable<unknown> };
-    if (typeof (input as ReadableStream).getReader === "function")
-      return { many: read(input as ReadableStream) };
-    if (Symbol.iterator in input) return { many: input as Iterable<unknown> };
-  }
-  throw invalid(`the input is ${kind(input)}: ${remedy}`);
+  return reading("the input", () => {
+    const one = asCommit(input);
+    if (one !== undefined) return { one };
+    if (Array.isArray(input)) return { many: input };
+    if (typeof input === "object" && input !== null) {
+      const hint = ofTheWeb(input);
+      if (hint !== undefined) throw invalid(`the input is ${show(input)}: ${hint}`);
+      if (Symbol.asyncIterator in input) return { many: input as AsyncIterable<unknown> };
+      if (typeof (input as ReadableStream).getReader === "function")
+        return { many: read(input as ReadableStream) };
+      // A Map or a Set is iterable, but its entries are no batches.
+      if (Symbol.iterator in input) return { many: input as Iterable<unknown> };
+    }
+    throw invalid(`the input is ${show(input)}: ${remedy}`);
+  });
 }
 
 /** The commit that a batch is, where it can be only one. */
@@ -38,8 +47,9 @@ export function batchCommit(input: unknown): Commit {
 
 /** The commit an item of a stream is. */
 export function itemCommit(item: unknown, index: number): Commit {
-  const commit = asCommit(item);
-  if (commit === undefined) throw invalid(`item ${index} of the stream is ${kind(item)}: ${remedy}`);
+  const what = `item ${index} of the stream`;
+  const commit = reading(what, () => asCommit(item));
+  if (commit === undefined) throw invalid(`${what} is ${show(item)}: ${remedy}`);
   return commit;
 }
 
@@ -48,16 +58,21 @@ export async function* itemsUntil(
   items: AsyncIterable<unknown> | Iterable<unknown>,
   signal: AbortSignal | undefined,
 ): AsyncIterable<unknown> {
-  if (signal === undefined) return yield* items;
-  const source = Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
+  const source = reading("the stream", () => iteratorOf(items));
   let closes = true;
   try {
     for (;;) {
       const next = (async () => source.next())();
       next.catch(() => (closes = false));
-      const { done, value } = await abortable(next, signal);
+      const result: unknown = await abortable(next, signal);
+      if (typeof result !== "object" || result === null) {
+        closes = false;
+        throw invalid(`the stream is none: its next() gave ${show(result)}`);
+      }
+      const { done, value } = reading("the stream", () => result as IteratorResult<unknown>);
       if (done) return void (closes = false);
-      yield value;
+      // As in `for await`: of an array of promises the items are what they give.
+      yield await abortable(Promise.resolve(value), signal);
     }
   } finally {
     const closed = (async () => closes && source.return?.())();
@@ -66,30 +81,42 @@ export async function* itemsUntil(
   }
 }
 
-function asCommit(input: unknown): Commit | undefined {
-  const bytes = asBytes(input);
-  if (bytes !== undefined) return { bytes };
-  if (!Array.isArray(input)) return undefined;
-  const first: unknown = input[0];
-  const nested = Array.isArray(first) || asBytesLike(first);
-  return nested ? undefined : { rows: input as Row[] };
+type AnyIterator = AsyncIterator<unknown> | Iterator<unknown>;
+
+function iteratorOf(items: AsyncIterable<unknown> | Iterable<unknown>): AnyIterator {
+  const iterator: unknown =
+    Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
+  if (typeof iterator !== "object" || iterator === null) throw invalid(`its iterator is ${show(iterator)}`);
+  return iterator as AnyIterator;
 }
 
-function asBytesLike(value: unknown): boolean {
-  return value instanceof ArrayBuffer || ArrayBuffer.isView(value) || converter(value) !== undefined;
+function asCommit(input: unknown): Commit | undefined {
+  const bytes = asBytes(input);
+  if (bytes !== undefined) return { bytes, head: copyOf(bytes.subarray(0, headLength)) };
+  const arrow = asArrow(input);
+  if (arrow !== undefined) return { arrow };
+  if (!Array.isArray(input)) return undefined;
+  const first: unknown = input[0];
+  return Array.isArray(first) || isBatch(first) ? undefined : { rows: input as Row[] };
+}
+
+function isBatch(value: unknown): boolean {
+  return (
+    bytesIn(value, "the input") !== undefined ||
+    converter(value) !== undefined ||
+    asArrow(value) !== undefined
+  );
 }
 
 function asBytes(value: unknown): Uint8Array | undefined {
-  if (value instanceof Uint8Array) return value;
-  if (value instanceof ArrayBuffer) return new Uint8Array(value);
-  if (typeof SharedArrayBuffer !== "undefined" && value instanceof SharedArrayBuffer)
-    return new Uint8Array(value);
-  if (ArrayBuffer.isView(value)) return new Uint8Array(value.buffer, value.byteOffset, value.byteLength);
+  const given = bytesIn(value, "the input");
+  if (given !== undefined) return given;
   const convert = converter(value);
   if (convert === undefined) return undefined;
   const bytes = convert.call(value as IpcConvertible);
-  if (bytes instanceof Uint8Array) return bytes;
-  throw invalid(`the input's conversion to IPC gave ${kind(bytes)}, not a Uint8Array`);
+  const converted = bytesIn(bytes, "the input's conversion to IPC");
+  if (converted !== undefined) return converted;
+  throw invalid(`the input's conversion to IPC gave ${show(bytes)}, not a Uint8Array`);
 }
 
 function converter(value: unknown): (() => unknown) | undefined {
@@ -98,6 +125,13 @@ function converter(value: unknown): (() => unknown) | undefined {
   if (Symbol.asyncIterator in value) return undefined;
   const { toIPC, toIPCStream, intoIPCStream } = value as IpcConvertible;
   return [toIPC, toIPCStream, intoIPCStream].find((method) => typeof method === "function");
+}
+
+/** What to do with a response, a blob, a request. */
+function ofTheWeb(input: object): string | undefined {
+  const { arrayBuffer } = input as { arrayBuffer?: unknown };
+  if (typeof arrayBuffer !== "function") return undefined;
+  return "read it first, ingest(new Uint8Array(await it.arrayBuffer()))";
 }
 
 /** Not every runtime can iterate a ReadableStream. */
@@ -113,12 +147,6 @@ async function* read(stream: ReadableStream): AsyncIterable<unknown> {
     await reader.cancel().catch(() => undefined);
     reader.releaseLock();
   }
-}
-
-function kind(value: unknown): string {
-  if (value === null || value === undefined) return String(value);
-  if (typeof value !== "object") return `a ${typeof value}`;
-  return `an object of ${value.constructor?.name ?? "no class"}`;
 }
 
 /** @internal Only so that the types of inputs are checked against what is handled here. */

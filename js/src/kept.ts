@@ -1,7 +1,7 @@
 // Writes that go on when the client is gone, where the runtime lets them: it is given the promise of each. In Workers
 // a request whose client hangs up is ended otherwise, and with it a commit that is on its way.
 
-import { invalid, type LakeshoreError } from "./errors.js";
+import type { LakeshoreError } from "./errors.js";
 import type { Handle } from "./raw.js";
 
 /** Keeps the runtime at it until the promise settles. */
@@ -10,25 +10,26 @@ export type Keep = (write: Promise<unknown>) => void;
 /** Calls that change something, or move what was written. */
 const writing: ReadonlySet<string> = new Set(
   (
-    "ingestIpc ingestColumns deleteIpc deleteColumns commit alterTable dropTable tag untag configure " +
+    "ingestIpc ingestArrow ingestColumns deleteIpc deleteArrow deleteColumns commit alterTable dropTable tag untag configure " +
     "flush upload checkpoint gc restoreParked discardParked close"
   ).split(" "),
 );
 /** Calls that make an object by a commit. */
 const creating: ReadonlySet<string> = new Set(["createTable", "createTableFromIpc", "alterTable"]);
 
-/** The option `waitUntil`, checked. */
-export function kept(waitUntil: unknown): Keep {
-  if (typeof waitUntil !== "function") {
-    throw invalid("option waitUntil takes a function: (write) => ctx.waitUntil(write)");
-  }
+/** What the option `waitUntil` does. */
+export function kept(waitUntil: (write: Promise<unknown>) => void): Keep {
   return (write) => {
     // Its failure is told to whoever called, and nobody else.
     const settled = write.then(
       () => undefined,
       () => undefined,
     );
-    waitUntil(settled);
+    try {
+      waitUntil(settled);
+    } catch {
+      // The write is on its way, and says itself what becomes of it.
+    }
   };
 }
 

@@ -1,5 +1,9 @@
 // Directories of the browser's origin-private file system (src/platform/wasm/opfs).
 
+import { opfsOptions } from "./door/tables.js";
+import { only, checkOptions } from "./door/options.js";
+import { checked } from "./door/stores.js";
+import { name } from "./door/values.js";
 import { invalid } from "./errors.js";
 import type { OpfsOptions, OpfsStore } from "./types.js";
 
@@ -35,15 +39,13 @@ export class HeldOpfs {
  * `{ data: opfs("my-app"), wal: opfs("my-app-wal") }`. It is made by the first write. A commit is as durable as the
  * browser's flush makes it, and the browser may evict all of an origin's data unless it is asked to persist it.
  */
-export function opfs(name: string, options: OpfsOptions = {}): OpfsStore {
-  if (typeof name !== "string" || name === "") {
-    throw invalid('opfs() takes the name of a directory: opfs("my-app")');
-  }
-  const { persist = false, ...rest } = options;
-  if (typeof persist !== "boolean") throw invalid("opfs(): persist is true or false");
-  for (const option in rest) throw invalid(`opfs(): there is no option ${option}: options are { persist }`);
-  const spec: OpfsSpec = { name, persist };
-  return { opfs: spec };
+export function opfs(directory: string, options: OpfsOptions = {}): OpfsStore {
+  only(arguments, 2, "opfs()");
+  const takes = 'opfs() takes the name of a directory: opfs("my-app")';
+  if (directory === "") throw invalid(takes);
+  const { persist = false } = checkOptions("opfs()", options, opfsOptions);
+  const spec: OpfsSpec = { name: name(directory, takes), persist };
+  return { opfs: checked(spec) };
 }
 
 /**

@@ -35,11 +35,28 @@ export interface RawSnapshotTable {
   emptyIpc(select: string[] | undefined): Uint8Array;
 }
 
+/** A column that is not (yet) a table's: name, type as text, and whether it may be null. */
+export type RawColumn = [name: string, type: string, nullable: boolean | undefined];
+
+export interface RawArrowBatch {
+  columns: Column[];
+  rows: number;
+}
+
+/** Batches of a schema of their own. */
+export interface RawArrow {
+  fields: RawColumn[];
+  batches: RawArrowBatch[];
+}
+
 interface RawWriter<Answer> {
   ingestIpc(bytes: Uint8Array): Promise<Answer>;
+  /** What differs in representation is converted, as of IPC. */
+  ingestArrow(fields: RawColumn[], batches: RawArrowBatch[]): Promise<Answer>;
   /** Columns in the order of a version of the schema. */
   ingestColumns(columns: Column[], rows: number, version: number): Promise<Answer>;
   deleteIpc(bytes: Uint8Array): Promise<Answer>;
+  deleteArrow(fields: RawColumn[], batches: RawArrowBatch[]): Promise<Answer>;
   deleteColumns(columns: Column[], rows: number): Promise<Answer>;
 }
 
@@ -110,11 +127,7 @@ export interface RawScan {
 }
 
 export interface RawDb {
-  createTable(
-    name: string,
-    columns: [string, string, boolean | undefined][],
-    key: string[],
-  ): Promise<RawTable>;
+  createTable(name: string, columns: RawColumn[], key: string[]): Promise<RawTable>;
   createTableFromIpc(name: string, schema: Uint8Array, key: string[]): Promise<RawTable>;
   table(name: string): Promise<RawTable>;
   tables(): RawTableInfo[];

@@ -1,11 +1,18 @@
 // What every table can: reads, of the newest state, of a snapshot, or within a transaction.
 
-import type { Field } from "./columns/column.js";
+import { throwIfAborted } from "./abort.js";
+import type { Column, Field } from "./columns/column.js";
 import { decodeRows } from "./columns/decode.js";
 import { encodeRows } from "./columns/encode.js";
+import { key as aKey } from "./door/kinds.js";
+import { checkOptions, only, wrong } from "./door/options.js";
+import { quoted, show } from "./door/show.js";
+import { getOptions, scanOptions } from "./door/tables.js";
+import { type Literal, name as nameOf, reading } from "./door/values.js";
 import { invalid } from "./errors.js";
-import { Predicate } from "./predicate.js";
-import type { Handle, RawSchema, RawSnapshotTable, RawTableInfo } from "./raw.js";
+import { LaterHandle } from "./handle.js";
+import { specOf } from "./predicate.js";
+import type { Handle, RawBatch, RawScan, RawSchema, RawSnapshotTable, RawTableInfo } from "./raw.js";
 import { Scan } from "./scan.js";
 import type { ColumnInfo, Key, Row, ScanOptions, TableInfo } from "./types.js";
 
@@ -39,10 +46,11 @@ export abstract class TableReader<R extends Row = Row> {
     key: Key,
     options: { select?: readonly string[]; signal?: AbortSignal } = {},
   ): Promise<R | undefined> {
-    options.signal?.throwIfAborted();
-    const columns = encodeRows(keyFields(this.schema), [key]);
-    const select = options.select && [...options.select];
-    const found = await this.reads.callUntil(options.signal, "get", columns, select);
+    only(arguments, 2, "get()");
+    const { select, signal } = checkOptions("get()", options, getOptions);
+    throwIfAborted(signal);
+    const own = reading("the key", () => keyOf(key));
+    const found = await this.find(own, select, signal);
     return found && (decodeRows(found.fields, found.columns, found.rows)[0] as R | undefined);
   }
 
@@ -51,23 +59,63 @@ export abstract class TableReader<R extends Row = Row> {
    * is wrong with the scan is said then.
    */
   scan(options: ScanOptions = {}): Scan<R> {
-    const { where, select, range, limit, reverse, batchRows, signal } = options;
-    signal?.throwIfAborted();
-    if (where !== undefined && !(where instanceof Predicate)) {
-      throw invalid('where is made with col(): { where: col("delay").gt(30) }');
-    }
-    const spec = {
-      where: where?.spec,
-      select: select && [...select],
-      from: range?.from && encodeRows(keyFields(this.schema), [range.from]),
-      to: range?.to && encodeRows(keyFields(this.schema), [range.to]),
-      limit,
-      reverse: reverse ?? false,
-      batchRows,
+    only(arguments, 1, "scan()");
+    const { where, range, signal, ...rest } = checkOptions("scan()", options, scanOptions);
+    throwIfAborted(signal);
+    const { select, limit, reverse = false, batchRows } = rest;
+    const spec = { where: where && specOf(where), select, limit, reverse, batchRows };
+    const empty = () => this.reads.call("emptyIpc", select);
+    const start = (schema: RawSchema): Handle<RawScan> => {
+      const [from, to] = [range?.from, range?.to].map((key) => key && encodeKey(schema, key));
+      return this.reads.start("scan", { ...spec, from, to });
     };
-    const empty = () => this.reads.call("emptyIpc", spec.select);
-    return new Scan<R>(this.reads.start("scan", spec), empty, signal);
+    return new Scan<R>(this.fitted(start), empty, signal);
   }
+
+  private async find(
+    key: OwnKey,
+    select: string[] | undefined,
+    signal: AbortSignal | undefined,
+  ): Promise<RawBatch | undefined> {
+    const get = (schema: RawSchema) => this.reads.callUntil(signal, "get", encodeKey(schema, key), select);
+    let known: Promise<RawBatch | undefined>;
+    try {
+      known = get(this.schema);
+    } catch (error) {
+      return get(await this.newer(error));
+    }
+    return known;
+  }
+
+  /** What is started with keys that fit the schema, if not as it was known then as it is: a key column was renamed. */
+  private fitted<T>(start: (schema: RawSchema) => Handle<T>): Handle<T> {
+    try {
+      return start(this.schema);
+    } catch (error) {
+      return new LaterHandle(this.newer(error).then(start));
+    }
+  }
+
+  /** The schema as it is, if it is another than what a call failed with. */
+  private async newer(failure: unknown): Promise<RawSchema> {
+    const schema = await this.reads.call("schema");
+    if (schema.version === (this.schema.version ?? 0)) throw failure;
+    this.schema = schema;
+    return schema;
+  }
+}
+
+type OwnKey = Record<string, Literal>;
+
+function keyOf(key: unknown): OwnKey {
+  const own = aKey.read(key, "the key");
+  if (own === wrong) throw invalid(`get() takes a key, ${aKey.takes}: it was given ${show(key)}`);
+  return own;
+}
+
+/** One row of key columns, or `Invalid` if the names are others. */
+function encodeKey(schema: RawSchema, key: OwnKey): Column[] {
+  return reading("the key", () => encodeRows(keyFields(schema), [key]));
 }
 
 /** The key's columns, in key order. */
@@ -90,10 +138,10 @@ export function tableInfos(tables: RawTableInfo[]): TableInfo[] {
 
 /** The schema of one of `tables`, or `Invalid` listing what there is. */
 export function schemaIn(tables: readonly RawTableInfo[], name: string): RawSchema {
-  if (typeof name !== "string") throw invalid("table() takes the name of a table");
-  const found = tables.find((table) => table.name === name);
+  const of = nameOf(name, "table() takes the name of a table");
+  const found = tables.find((table) => table.name === of);
   if (found !== undefined) return found.schema;
   const names = tables.map((table) => table.name).join(", ");
   const there = names === "" ? "there was none" : `there are ${names}`;
-  throw invalid(`no table ${JSON.stringify(name)}: ${there}; db.table() creates one`);
+  throw invalid(`no table ${quoted(of)}: ${there}; db.table() creates one`);
 }

@@ -2,6 +2,7 @@
 
 import { abortable } from "./abort.js";
 import { decodeRows } from "./columns/decode.js";
+import { only } from "./door/options.js";
 import { invalid } from "./errors.js";
 import type { Handle, RawScan } from "./raw.js";
 import type { Row } from "./types.js";
@@ -30,6 +31,7 @@ export class Scan<R extends Row = Row> implements AsyncIterable<Uint8Array> {
 
   /** Rows as plain objects. */
   async *rows(): AsyncGenerator<R, undefined> {
+    only(arguments, 0, "rows()");
     const batches = this.iterate(() => this.raw.call("nextColumns"));
     for await (const { fields, columns, rows } of { [Symbol.asyncIterator]: () => batches }) {
       yield* decodeRows(fields, columns, rows) as R[];
@@ -39,6 +41,7 @@ export class Scan<R extends Row = Row> implements AsyncIterable<Uint8Array> {
 
   /** All rows as one Arrow IPC stream. Needs memory for all of them. */
   async toIPC(): Promise<Uint8Array> {
+    only(arguments, 0, "toIPC()");
     const parts: Uint8Array[] = [];
     for await (const part of this) parts.push(part);
     return parts.length > 0 ? joinStreams(parts) : this.empty();
@@ -46,6 +49,7 @@ export class Scan<R extends Row = Row> implements AsyncIterable<Uint8Array> {
 
   /** All rows as plain objects. Needs memory for all of them. */
   async toArray(): Promise<R[]> {
+    only(arguments, 0, "toArray()");
     const all: R[] = [];
     for await (const row of this.rows()) all.push(row);
     return all;
@@ -53,6 +57,7 @@ export class Scan<R extends Row = Row> implements AsyncIterable<Uint8Array> {
 
   /** How many rows there are, without reading more columns than the filter needs. */
   async count(): Promise<number> {
+    only(arguments, 0, "count()");
     this.take();
     try {
       return await this.wait(this.raw.call("count"));

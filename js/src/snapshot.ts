@@ -1,10 +1,11 @@
 // All tables at one moment.
 
 import { abortable } from "./abort.js";
+import { only } from "./door/options.js";
 import { invalid } from "./errors.js";
 import type { Handle, RawDb, RawSnapshot, RawSnapshotTable, RawTableInfo } from "./raw.js";
 import { schemaIn, tableInfos, TableReader } from "./reader.js";
-import type { AsOf, Row, TableInfo } from "./types.js";
+import type { Row, TableInfo } from "./types.js";
 
 /**
  * All tables at one moment, of which it never sees more or less. It keeps what it reads from in memory: close it, or
@@ -30,6 +31,7 @@ export class Snapshot implements Disposable {
 
   /** A table as it was; `Invalid` if there was none of that name. */
   table<R extends Row = Row>(name: string): SnapshotTable<R> {
+    only(arguments, 1, "table()");
     if (this.closed) throw ended();
     const schema = schemaIn(this.infos, name);
     const handle = this.handles.get(name) ?? this.raw.start("table", name);
@@ -39,11 +41,13 @@ export class Snapshot implements Disposable {
 
   /** All tables there were. */
   tables(): TableInfo[] {
+    only(arguments, 0, "tables()");
     return tableInfos(this.infos);
   }
 
   /** Lets go of it. Scans under way go on; closing twice is the same as once. */
   close(): void {
+    only(arguments, 0, "close()");
     if (this.closed) return;
     this.closed = true;
     for (const handle of [...this.handles.values(), this.raw]) handle.drop(ended());
@@ -65,22 +69,11 @@ function ended() {
 /** @internal */
 export async function snapshotOf(
   db: Handle<RawDb>,
-  asOf: AsOf | undefined,
+  asOf: bigint | string | undefined,
   signal: AbortSignal | undefined,
 ): Promise<Snapshot> {
-  const raw = db.startUntil(signal, "snapshot", moment(asOf));
+  const raw = db.startUntil(signal, "snapshot", asOf);
   const both = Promise.all([raw.call("timestamp"), raw.call("tables")]);
   const [timestamp, tables] = await abortable(both, signal);
   return new Snapshot(raw, timestamp, tables);
-}
-
-/** A moment as the engine takes it: microseconds, or a tag. */
-export function moment(asOf: AsOf | undefined): bigint | string | undefined {
-  if (asOf === undefined || typeof asOf === "string") return asOf;
-  if (asOf instanceof Date && !Number.isNaN(asOf.getTime())) return BigInt(asOf.getTime()) * 1000n;
-  if (typeof asOf === "bigint" && BigInt.asIntN(64, asOf) === asOf) return asOf;
-  const remedy = "a Date, microseconds since 1970 as a bigint, or the name of a tag";
-  throw invalid(
-    `asOf is ${typeof asOf === "object" ? String(asOf) : `a ${typeof asOf}`}: it takes ${remedy}`,
-  );
 }

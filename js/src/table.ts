@@ -1,6 +1,8 @@
 // One table of an open database.
 
-import { abortable } from "./abort.js";
+import { abortable, throwIfAborted } from "./abort.js";
+import { checkOptions, only } from "./door/options.js";
+import { ingestOptions } from "./door/tables.js";
 import { LakeshoreError } from "./errors.js";
 import { classify, type Commit, itemCommit, itemsUntil } from "./input.js";
 import type { Handle, RawCommitted, RawSchema, RawTable } from "./raw.js";
@@ -23,32 +25,37 @@ export class Table<R extends Row = Row> extends TableReader<R> {
 
   /**
    * Inserts rows; one whose key is there replaces the old row. Bytes of an Arrow IPC stream or file, something that
-   * gives them, or an array of rows are one atomic commit; a stream of these is one commit per item, and an error
-   * says in `committed` how many went in. Resolves once the rows are durable.
+   * gives them, a table of apache-arrow, or an array of rows are one atomic commit; a stream of these is one commit per
+   * item, and an error says in `committed` how many went in: also one that the stream itself threw, and the signal's
+   * reason, if they are objects. Resolves once the rows are durable.
    */
-  ingest(input: IngestInput, options: IngestOptions = {}): Promise<Committed> {
-    return this.commit(input, options, () => {
+  async ingest(input: IngestInput, options: IngestOptions = {}): Promise<Committed> {
+    only(arguments, 2, "ingest()");
+    return this.commit("ingest()", input, options, () => {
       const { fields, version } = this.schema;
       return {
         fields,
         ipc: (bytes) => this.raw.call("ingestIpc", bytes),
+        arrow: ({ fields, batches }) => this.raw.call("ingestArrow", fields, batches),
         columns: (columns, rows) => this.raw.call("ingestColumns", columns, rows, version ?? 0),
       };
     });
   }
 
   /** Deletes rows by key; one that is not there is no error. Takes keys as `ingest` takes rows. */
-  delete(keys: IngestInput | readonly Key[], options: IngestOptions = {}): Promise<Committed> {
-    return this.commit(keys, options, () => ({
+  async delete(keys: IngestInput | readonly Key[], options: IngestOptions = {}): Promise<Committed> {
+    only(arguments, 2, "delete()");
+    return this.commit("delete()", keys, options, () => ({
       fields: keyFields(this.schema),
       ipc: (bytes) => this.raw.call("deleteIpc", bytes),
+      arrow: ({ fields, batches }) => this.raw.call("deleteArrow", fields, batches),
       columns: (columns, rows) => this.raw.call("deleteColumns", columns, rows),
     }));
   }
 
-  private async commit(input: unknown, options: IngestOptions, way: Choice): Promise<Committed> {
-    const { signal, onProgress } = options;
-    signal?.throwIfAborted();
+  private async commit(call: string, input: unknown, options: unknown, way: Choice): Promise<Committed> {
+    const { signal, onProgress } = checkOptions(call, options, ingestOptions);
+    throwIfAborted(signal);
     const commits = classify(input);
     const total: Committed = { commits: 0, rows: 0, timestamp: undefined, uploaded: true };
     const add = (done: RawCommitted) => {
@@ -70,7 +77,7 @@ export class Table<R extends Row = Row> extends TableReader<R> {
     try {
       return await write(commit, way());
     } catch (error) {
-      if ("bytes" in commit || !(error instanceof LakeshoreError && error.code === "Invalid")) throw error;
+      if (!("rows" in commit) || !(error instanceof LakeshoreError && error.code === "Invalid")) throw error;
       const schema = await this.raw.call("schema");
       if (schema.version === (known.version ?? 0)) throw error;
       this.schema = schema;
@@ -87,13 +94,29 @@ export class Table<R extends Row = Row> extends TableReader<R> {
   ): Promise<void> {
     try {
       for await (const item of itemsUntil(items, signal)) {
-        signal?.throwIfAborted();
+        throwIfAborted(signal);
         add(await abortable(this.write(itemCommit(item, total.commits), way), signal));
       }
-      signal?.throwIfAborted();
+      throwIfAborted(signal);
     } catch (error) {
-      if (error instanceof LakeshoreError) error.committed = total.commits;
-      throw error;
+      throw brokenOff(error, total.commits);
     }
   }
+}
+
+/** The error of a stream that broke off, with how many of its items went in. */
+function brokenOff(error: unknown, committed: number): unknown {
+  // Ours may be told to other calls, too, whose streams broke off elsewhere, or that have none.
+  if (error instanceof LakeshoreError) {
+    const { code, message, cause } = error;
+    const own = new LakeshoreError(code, message, cause === undefined ? undefined : { cause });
+    return Object.assign(own, { committed });
+  }
+  // The caller's own error, or the reason of the signal, passes as it is, unless it can't carry anything.
+  try {
+    if (typeof error === "object" && error !== null) Object.assign(error, { committed });
+  } catch {
+    // It is frozen.
+  }
+  return error;
 }

@@ -1,11 +1,12 @@
 // Transactions over several tables.
 
-import { abortable } from "./abort.js";
+import { abortable, throwIfAborted } from "./abort.js";
+import { only } from "./door/options.js";
 import { invalid, LakeshoreError } from "./errors.js";
 import { batchCommit } from "./input.js";
 import type { Handle, RawDb, RawSchema, RawTableInfo, RawTransaction, RawTransactionTable } from "./raw.js";
 import { keyFields, schemaIn, TableReader } from "./reader.js";
-import type { Batch, BeginOptions, Committed, Key, Row, TransactionOptions } from "./types.js";
+import type { Batch, Committed, Key, Row } from "./types.js";
 import { type Way, write } from "./write.js";
 
 /**
@@ -27,6 +28,7 @@ export class Transaction implements AsyncDisposable {
 
   /** A table within the transaction; `Invalid` if there was none of that name when it began. */
   table<R extends Row = Row>(name: string): TransactionTable<R> {
+    only(arguments, 1, "table()");
     this.check();
     const schema = schemaIn(this.infos, name);
     const handle = this.handles.get(name) ?? this.raw.start("table", name);
@@ -36,18 +38,18 @@ export class Transaction implements AsyncDisposable {
 
   /**
    * Commits it: all of it becomes visible at one moment, or nothing. `Conflict` if what it depends on was changed
-   * since it began: begin anew. If a write that was not awaited fails, so does this, and nothing is committed.
+   * since it began: begin anew. If a write fails that is not awaited itself (a `catch` alone does not count), so does
+   * this, whenever it failed, and nothing is committed.
    */
   async commit(): Promise<Committed> {
+    only(arguments, 0, "commit()");
     this.check();
     this.over = true;
-    try {
-      // Commits happen in call order: nothing is awaited that need not be.
-      const open = [...this.writes].filter((write) => !(write.failed && write.asked));
-      if (open.length > 0) await Promise.all(open);
-    } catch (error) {
+    // Commits happen in call order: nothing is awaited that need not be.
+    const lost = this.writes.size > 0 ? await this.lost() : undefined;
+    if (lost !== undefined) {
       await this.undo();
-      throw error;
+      throw lost.reason;
     }
     const committed = this.raw.call("commit");
     this.release();
@@ -57,6 +59,7 @@ export class Transaction implements AsyncDisposable {
 
   /** Ends it without effect. Ending it twice is no error. */
   async rollback(): Promise<void> {
+    only(arguments, 0, "rollback()");
     if (this.over) return;
     this.over = true;
     await this.undo();
@@ -69,6 +72,24 @@ export class Transaction implements AsyncDisposable {
 
   private check(): void {
     if (this.over) throw ended();
+  }
+
+  /**
+   * The first write that failed without anybody asking, whenever it did: as with any promise, who asks does so by the
+   * time all that is ready to run has run.
+   */
+  private async lost(): Promise<{ reason: unknown } | undefined> {
+    const writes = [...this.writes];
+    const failed: { write: Written; reason: unknown }[] = [];
+    await Promise.all(
+      writes.map(async (write) => {
+        const reason = await write.failure;
+        if (reason !== undefined) failed.push({ write, ...reason });
+      }),
+    );
+    const unasked = () => writes.map((write) => failed.find((one) => one.write === write && !write.asked));
+    if (unasked().some((one) => one !== undefined)) await new Promise((resolve) => setTimeout(resolve));
+    return unasked().find((one) => one !== undefined);
   }
 
   private async undo(): Promise<void> {
@@ -97,29 +118,33 @@ export class TransactionTable<R extends Row = Row> extends TableReader<R> {
 
   /** Inserts rows; one whose key is there replaces the old row. How many. They are durable once it has committed. */
   ingest(rows: Batch): Promise<number> {
-    return this.put(rows, {
+    const extra = arguments;
+    return this.put(() => (only(extra, 1, "ingest()"), rows), {
       fields: this.schema.fields,
       ipc: (bytes) => this.raw.call("ingestIpc", bytes),
+      arrow: ({ fields, batches }) => this.raw.call("ingestArrow", fields, batches),
       columns: (columns, count) => this.raw.call("ingestColumns", columns, count, 0),
     });
   }
 
   /** Deletes rows by key; one that is not there is no error. Takes keys as `ingest` takes rows. */
   delete(keys: Batch | readonly Key[]): Promise<number> {
-    return this.put(keys, {
+    const extra = arguments;
+    return this.put(() => (only(extra, 1, "delete()"), keys), {
       fields: keyFields(this.schema),
       ipc: (bytes) => this.raw.call("deleteIpc", bytes),
+      arrow: ({ fields, batches }) => this.raw.call("deleteArrow", fields, batches),
       columns: (columns, count) => this.raw.call("deleteColumns", columns, count),
     });
   }
 
-  private put(rows: Batch | readonly Key[], way: Way<number>): Promise<number> {
-    const done = (async () => write(batchCommit(rows), way))();
-    const written = new Written((resolve, reject) => void done.then(resolve, reject));
+  private put(given: () => unknown, way: Way<number>): Promise<number> {
+    const done = (async () => write(batchCommit(given()), way))();
+    const written = Written.of(done);
     this.writes.add(written);
     done.then(
       () => this.writes.delete(written),
-      () => (written.failed = true),
+      () => undefined,
     );
     return written;
   }
@@ -127,18 +152,29 @@ export class TransactionTable<R extends Row = Row> extends TableReader<R> {
 
 /** What became of a write. Whoever never asks does not know that it failed: the commit must. */
 class Written extends Promise<number> {
-  failed = false;
   asked = false;
+  /** Why it failed, once it is known whether it did. */
+  failure: Promise<{ reason: unknown } | undefined> = Promise.resolve(undefined);
 
   static override get [Symbol.species](): PromiseConstructor {
     return Promise;
+  }
+
+  static of(done: Promise<number>): Written {
+    const written = new Written((resolve, reject) => void done.then(resolve, reject));
+    written.failure = done.then(
+      () => undefined,
+      (reason: unknown) => ({ reason }),
+    );
+    return written;
   }
 
   override then<A = number, B = never>(
     done?: ((rows: number) => A | PromiseLike<A>) | null,
     failed?: ((reason: unknown) => B | PromiseLike<B>) | null,
   ): Promise<A | B> {
-    this.asked = true;
+    // A `catch` alone keeps an error from being unhandled: nobody is told what became of the write by that.
+    if (typeof done === "function") this.asked = true;
     return super.then(done, failed);
   }
 }
@@ -147,12 +183,10 @@ function ended(): LakeshoreError {
   return invalid("the transaction has ended: begin a new one");
 }
 
+type Isolation = { isolation?: "snapshot" | "serializable" };
+
 /** @internal */
-export async function begin(db: Handle<RawDb>, options: BeginOptions): Promise<Transaction> {
-  const { isolation = "snapshot" } = options;
-  if (isolation !== "snapshot" && isolation !== "serializable") {
-    throw invalid(`isolation is ${JSON.stringify(isolation)}: it takes "snapshot" or "serializable"`);
-  }
+export async function begin(db: Handle<RawDb>, { isolation }: Isolation): Promise<Transaction> {
   const raw = db.start("begin", isolation === "serializable");
   return new Transaction(raw, await raw.call("tables"));
 }
@@ -161,19 +195,11 @@ export async function begin(db: Handle<RawDb>, options: BeginOptions): Promise<T
 export async function transact<T>(
   db: Handle<RawDb>,
   run: (transaction: Transaction) => T | PromiseLike<T>,
-  options: TransactionOptions,
+  options: Isolation & { attempts?: number; signal?: AbortSignal },
 ): Promise<T> {
   const { attempts = 16, signal } = options;
-  if (typeof run !== "function") {
-    throw invalid(
-      'transaction() takes a function: async (tx) => { await tx.table("flights").ingest(rows); }',
-    );
-  }
-  if (!Number.isSafeInteger(attempts) || attempts < 1) {
-    throw invalid(`attempts is ${String(attempts)}: it takes a whole number, at least 1`);
-  }
   for (let attempt = 1; ; attempt++) {
-    signal?.throwIfAborted();
+    throwIfAborted(signal);
     const transaction = await begin(db, options);
     try {
       const value = await abortable((async () => run(transaction))(), signal);

@@ -267,12 +267,29 @@ export interface IpcConvertible {
   intoIPCStream?(): Uint8Array;
 }
 
-/** What is one atomic commit: an Arrow IPC stream or file, something that gives one, or plain rows. */
-export type Batch = Uint8Array | ArrayBuffer | IpcConvertible | readonly Row[];
+/** A table of apache-arrow, as it is in memory: its batches are one commit. */
+export interface ArrowTable {
+  readonly schema: { readonly fields: readonly object[] };
+  readonly batches: readonly object[];
+}
+
+/** A record batch of apache-arrow. */
+export interface ArrowRecordBatch {
+  readonly schema: { readonly fields: readonly object[] };
+  readonly data: object;
+  readonly numRows: number;
+}
+
+/** What is one atomic commit: an Arrow IPC stream or file, something that gives one, a table, or plain rows. */
+export type Batch =
+  Uint8Array | ArrayBuffer | IpcConvertible | ArrowTable | ArrowRecordBatch | readonly Row[];
 
 /** What `ingest` takes: a batch is one commit; a stream of batches is one commit per item. */
 export type IngestInput =
-  Batch | ReadableStream<Batch> | AsyncIterable<Batch> | Iterable<Uint8Array | ArrayBuffer | IpcConvertible>;
+  | Batch
+  | ReadableStream<Batch>
+  | AsyncIterable<Batch>
+  | Iterable<Uint8Array | ArrayBuffer | IpcConvertible | ArrowTable | ArrowRecordBatch>;
 
 /** How far an ingest has come. */
 export interface Progress {

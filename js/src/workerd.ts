@@ -3,9 +3,10 @@
 // permit of one request is what another waits for.
 
 import wasm from "../wasm/lakeshore_bg.wasm";
-import { open as openWith, type Db } from "./db.js";
+import { openWith, type Db } from "./db.js";
+import { only } from "./door/options.js";
 import { setModuleLoader } from "./engine.js";
-import { s3 as anyS3 } from "./s3.js";
+import { bucket } from "./s3.js";
 import type { OpenOptions, S3Options, S3Store } from "./types.js";
 
 export * from "./index.js";
@@ -17,13 +18,15 @@ setModuleLoader(() => wasm);
  * a place in that waits for another request's I/O; and workerd has a bound of its own.
  */
 export function s3(options: S3Options): S3Store {
-  return anyS3({ concurrency: 0, ...options });
+  only(arguments, 1, "s3()");
+  return bucket(options, { concurrency: 0 });
 }
 
 /**
  * Opens a database. Here `detachedTasks` is off unless said otherwise: each call does its own work within its own
  * request, and a handle may be kept from one request to the next.
  */
-export function open(options: OpenOptions): Promise<Db> {
-  return openWith({ ...options, detachedTasks: options?.detachedTasks ?? false });
+export async function open(options: OpenOptions): Promise<Db> {
+  only(arguments, 1, "open()");
+  return openWith(options, { detachedTasks: false });
 }

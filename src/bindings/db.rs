@@ -18,7 +18,7 @@ use crate::{
     platform::wasm::WasmRuntime,
 };
 use arrow_schema::FieldRef;
-use js_sys::{Array, Object, Promise};
+use js_sys::{Array, Object, Promise, Uint8Array};
 use std::sync::Arc;
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
 
@@ -79,8 +79,23 @@ impl JsDb {
 
     /// The same with the schema of an IPC stream or file.
     #[wasm_bindgen(js_name = createTableFromIpc)]
-    pub fn create_table_from_ipc(&self, name: String, ipc: &[u8], key: Vec<String>) -> Promise {
-        self.create(name, schema_of_ipc(ipc), key)
+    pub fn create_table_from_ipc(
+        &self,
+        name: String,
+        ipc: &Uint8Array,
+        key: Vec<String>,
+    ) -> Promise {
+        let length = ipc.length() as usize;
+        let columns = match length <= self.commit_bytes {
+            true => schema_of_ipc(&ipc.to_vec()),
+            // Not copied into wasm memory, which may not have so much.
+            false => Err(Error::invalid(format!(
+                "the schema has {length} bytes: option commit_bytes allows {}; pass a stream \
+                 without rows",
+                self.commit_bytes
+            ))),
+        };
+        self.create(name, columns, key)
     }
 
     /// A table that is there.

@@ -2,6 +2,7 @@
 
 use super::{
     columns::{batch_from_js, batch_to_js},
+    db::column_specs,
     error::{get, promise, set, to_js},
     given::{JsRows, too_large},
     options::whole,
@@ -93,6 +94,18 @@ impl JsTable {
         self.write(rows, Kind::Delete)
     }
 
+    /// Inserts or replaces the rows of batches whose fields are `[name, type, nullable]`.
+    #[wasm_bindgen(js_name = ingestArrow)]
+    pub fn ingest_arrow(&self, fields: &Array, batches: &Array) -> Promise {
+        self.write(arrow_rows(fields, batches), Kind::Upsert)
+    }
+
+    /// Deletes the rows whose keys are in such batches.
+    #[wasm_bindgen(js_name = deleteArrow)]
+    pub fn delete_arrow(&self, fields: &Array, batches: &Array) -> Promise {
+        self.write(arrow_rows(fields, batches), Kind::Delete)
+    }
+
     /// The row of a key (one row of key columns) as a batch, or undefined.
     pub fn get(&self, key: &Array, select: Option<Vec<String>>) -> Promise {
         let table = self.table.clone();
@@ -164,7 +177,8 @@ impl JsTable {
             builder = builder.filter(predicate::parse(&filter, &schema)?);
         }
         if let Ok(names) = get(spec, "select").dyn_into::<Array>() {
-            let names: Vec<String> = names.iter().filter_map(|n| n.as_string()).collect();
+            let names: Option<Vec<String>> = names.iter().map(|n| n.as_string()).collect();
+            let names = names.ok_or_else(|| Error::invalid("select takes names of columns"))?;
             builder = builder.select(&names);
         }
         if let Some(key) = self.bound(get(spec, "from"))? {
@@ -182,6 +196,17 @@ impl JsTable {
         let reverse = get(spec, "reverse").is_truthy();
         Ok(JsScan::new(builder.reverse(reverse).stream()?))
     }
+}
+
+/// Batches (`RawArrowBatch` of js/src/raw.ts) of a schema of their own.
+fn arrow_rows(fields: &Array, batches: &Array) -> Result<JsRows> {
+    let batch = |batch: JsValue| -> Result<(Array, usize)> {
+        let rows = whole(&batch, "rows")?.unwrap_or(0);
+        let rows = usize::try_from(rows).unwrap_or(usize::MAX);
+        Ok((get(&batch, "columns").unchecked_into(), rows))
+    };
+    let batches = batches.iter().map(batch).collect::<Result<_>>()?;
+    Ok(JsRows::batches(column_specs(fields)?, batches))
 }
 
 impl Source {

@@ -143,8 +143,8 @@ impl TableSchema {
                     return Some(format!(
                         "column {:?} is {} in the table, {} in the call",
                         field.name(),
-                        field.data_type(),
-                        f.data_type()
+                        type_name(field.data_type()),
+                        type_name(f.data_type())
                     ));
                 }
                 Some(f) if f.is_nullable() != field.is_nullable() => {
@@ -253,7 +253,7 @@ fn check_key(columns: &[FieldRef], key: &[usize]) -> Result<()> {
                 "column {:?} of type {} cannot be a key: keys are bool, integer, float, decimal, \
                  date, time, timestamp, utf8, binary or fixed-size binary",
                 field.name(),
-                field.data_type()
+                type_name(field.data_type())
             )));
         }
     }

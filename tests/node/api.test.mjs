@@ -300,7 +300,7 @@ test("calls of one turn are one record where no task is detached, and a WAL is r
   assert.deepEqual(await ids(table.scan()), [0, 2, 3, 4]);
   await assert.rejects(
     open({ data: memory(), wal: memory(), detachedTasks: false }),
-    (error) => error.code === "Invalid" && /WAL.*detached_tasks/s.test(error.message),
+    (error) => error.code === "Invalid" && /WAL.*detachedTasks/s.test(error.message),
   );
 });
 

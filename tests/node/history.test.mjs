@@ -67,7 +67,7 @@ test("gc says what it does; settings are the same for all handles", async (t) =>
   await assert.rejects(ours.db.configure({ graceMs: 900_000 }), ofKind("Invalid", /grace.*shorter/));
   await assert.rejects(
     ours.db.configure({ checkpointRecords: 0 }),
-    ofKind("Invalid", /checkpoint_records is 0/),
+    ofKind("Invalid", /checkpointRecords is 0/),
   );
   await assert.rejects(ours.db.configure({ nonsense: 1 }), ofKind("Invalid", /no setting "nonsense"/));
   await assert.rejects(ours.db.configure({ graceMs: -1 }), ofKind("Invalid", /graceMs/));

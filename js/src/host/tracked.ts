@@ -1,6 +1,8 @@
 // A host as one instance of the engine uses it: knows what is under way and what is held open, so that both can
 // be ended if the instance dies.
 
+import { hostAnswer, settled } from "../door/answers.js";
+import { isWellFormed } from "../door/values.js";
 import { LakeshoreError } from "../errors.js";
 
 type Method = (...args: unknown[]) => unknown;
@@ -20,7 +22,7 @@ export class Tracked {
   exclusive = false;
 
   constructor(host: object) {
-    this.proxy = this.wrap(host, undefined);
+    this.proxy = this.wrap(host, undefined, "host");
   }
 
   /** Ends what is under way and releases what is held; resolves when both are done. */
@@ -31,13 +33,17 @@ export class Tracked {
     this.held.clear();
   }
 
-  private wrap(target: object, holder: object | undefined): object {
+  private wrap(target: object, holder: object | undefined, of: string): object {
     // Over an empty object: the host may be frozen, and a proxy of that could not wrap its methods.
     return new Proxy(Object.create(null) as object, {
       get: (_, name) => {
+        if (typeof name !== "string") return undefined;
         const member: unknown = Reflect.get(target, name, target);
-        if (typeof member !== "function" || typeof name !== "string") return member;
-        return (...args: unknown[]) => this.call(target, holder, name, member as Method, args);
+        if (typeof member === "function") {
+          return (...args: unknown[]) =>
+            this.call(target, holder, `${of}.${name}()`, name, member as Method, args);
+        }
+        return typeof member === "number" || typeof member === "bigint" ? member : undefined;
       },
     });
   }
@@ -45,38 +51,41 @@ export class Tracked {
   private call(
     target: object,
     holder: object | undefined,
+    place: string,
     name: string,
     method: Method,
     args: unknown[],
   ): unknown {
     if (this.abandoned) throw new LakeshoreError("Internal", "the engine that made this request stopped");
     if (name === "lock" || name === "append") this.exclusive = true;
-    const result = method.apply(target, args);
-    if (!(result instanceof Promise)) return this.opened(name, holder, result);
-    const tracked: Promise<unknown> = result.then((value) => this.opened(name, holder, value));
-    this.running.add(tracked);
-    const done = () => void this.running.delete(tracked);
-    tracked.then(done, done);
-    return tracked;
+    const result = Reflect.apply(method, target, args);
+    if (name === "describe") return typeof result === "string" && isWellFormed(result) ? result : undefined;
+    const answered = settled(result, (value) => this.answered(name, holder, place, value));
+    if (!(answered instanceof Promise)) return answered;
+    this.running.add(answered);
+    const done = () => void this.running.delete(answered);
+    answered.then(done, done);
+    return answered;
   }
 
-  private opened(name: string, holder: object | undefined, value: unknown): unknown {
+  private answered(name: string, holder: object | undefined, place: string, value: unknown): unknown {
     if (holder !== undefined) {
       if (name === "finish" || (closing as readonly string[]).includes(name)) this.held.delete(holder);
-      return value;
+      return undefined;
     }
-    if (!opening.has(name) || typeof value !== "object" || value === null) return value;
+    if (!opening.has(name)) return hostAnswer(name, place, value);
+    if (typeof value !== "object" || value === null) return undefined;
     this.held.add(value);
-    return this.wrap(value, value);
+    return this.wrap(value, value, place.slice(0, -2));
   }
 }
 
 async function release(thing: object): Promise<void> {
   for (const name of closing) {
-    const method = (thing as Record<string, unknown>)[name];
-    if (typeof method !== "function") continue;
     try {
-      await method.call(thing);
+      const method = (thing as Record<string, unknown>)[name];
+      if (typeof method !== "function") continue;
+      await Reflect.apply(method, thing, []);
     } catch {
       // It is gone either way.
     }

@@ -1,6 +1,9 @@
 // Functions of the page that the worker calls. They may be a `fetch`, so requests, responses and signals cross by their
 // parts: a signal by a number, since when it is aborted the page must be told.
 
+import { bytesIn, copyOf } from "../door/bytes.js";
+import { invalid } from "../errors.js";
+
 type Call = (method: string, args: unknown[]) => Promise<unknown>;
 
 interface SignalMark {
@@ -62,14 +65,18 @@ export function copied(value: unknown): unknown {
   return bytes instanceof Uint8Array ? { ...value, bytes: bytes.slice() } : value;
 }
 
-/** What a function returned, as it crosses. */
+/** What a function returned, as it crosses. Of a `fetch` that need not be a `Response`, but what is read of one. */
 async function parts(result: unknown): Promise<unknown> {
-  if (!(result instanceof Response)) return copied(result);
-  const { status, headers } = result;
-  const body = new Uint8Array(await result.arrayBuffer());
+  const { status, headers, arrayBuffer } = (
+    typeof result === "object" && result !== null ? result : {}
+  ) as Partial<Response>;
+  if (typeof arrayBuffer !== "function") return copied(result);
+  const given: unknown = await arrayBuffer.call(result as Response);
+  const bytes = bytesIn(given, "the body that fetch gave");
+  if (!Number.isInteger(status) || bytes === undefined) throw invalid("fetch must return a Response");
   const crossing: ResponseParts = {
-    lakeshoreResponse: { status, headers: Object.fromEntries(headers) },
-    body,
+    lakeshoreResponse: { status: status!, headers: Object.fromEntries(new Headers(headers)) },
+    body: copyOf(bytes),
   };
   return crossing;
 }

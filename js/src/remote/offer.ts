@@ -2,6 +2,7 @@
 // among a store's options. In place of each a mark crosses, and the worker makes an object of the mark whose methods
 // are calls over the port. Bytes that a host gives stay its own: copies cross.
 
+import { reading } from "../door/values.js";
 import type { StoreSpec } from "../raw.js";
 import { callable, CalledFunction, copied } from "./functions.js";
 import type { Peer, Service } from "./peer.js";
@@ -60,15 +61,17 @@ export class Offers implements Service {
   private object(target: Callable): Mark {
     // Not an object: the engine says what is wrong with it.
     if (typeof target !== "object" || target === null) return target;
-    const methods = methodNames.filter((name) => typeof target[name] === "function");
-    const description = describe(target);
-    const { size } = target;
-    return {
-      lakeshoreMark: this.offer(target),
-      methods,
-      ...(typeof description === "string" && { description }),
-      ...(typeof size === "number" && { size }),
-    };
+    return reading("the host", () => {
+      const methods = methodNames.filter((name) => typeof target[name] === "function");
+      const description = describe(target);
+      const { size } = target;
+      return {
+        lakeshoreMark: this.offer(target),
+        methods,
+        ...(typeof description === "string" && { description }),
+        ...(typeof size === "number" && { size }),
+      };
+    });
   }
 
   private functionsIn(value: object): object {

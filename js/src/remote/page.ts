@@ -18,6 +18,8 @@ export type WorkerSource = Worker | URL | string | (() => Worker);
 
 /** A worker that has said nothing for so long after its start is given up. */
 const startMs = 60_000;
+/** And after so long, if an error in its script was not caught. */
+const brokenMs = 3_000;
 
 const engines = new Map<unknown, RemoteEngine>();
 const ended = new WeakSet<Worker>();
@@ -69,7 +71,7 @@ export class RemoteEngine implements Engine {
   private readonly offers = new Offers();
   private readonly hosts = new Set<Tracked>();
   private readonly watching = new AbortController();
-  private readonly patience: ReturnType<typeof setTimeout>;
+  private patience: ReturnType<typeof setTimeout>;
   private databases = 0;
   private said = false;
   private failure: Error | undefined;
@@ -82,9 +84,7 @@ export class RemoteEngine implements Engine {
     const life = `lakeshore-worker-${performance.timeOrigin}-${Math.random()}-${++started}`;
     this.peer.onHello = (hello) => this.greet(hello, life);
     this.peer.onDied = (error) => this.fail(error);
-    worker.addEventListener("error", (event) => this.fail(this.crashed(event)), {
-      signal: this.watching.signal,
-    });
+    worker.addEventListener("error", (event) => this.crashed(event), { signal: this.watching.signal });
     this.patience = setTimeout(() => this.fail(noStart(`it said nothing for ${startMs / 1000} s`)), startMs);
     const hello: Hello = { lakeshore: protocol, life, module };
     worker.postMessage(hello, [port2]);
@@ -96,8 +96,8 @@ export class RemoteEngine implements Engine {
     options: object,
     signal: AbortSignal | undefined,
   ): Opening {
-    this.databases += 1;
     const stores = [data, wal].map((spec) => spec && this.offer(spec));
+    this.databases += 1;
     const specs = stores.map((store) => store?.spec);
     const db = new RemoteHandle<RawDb>(this.peer, 0, "open", [...specs, options], { signal });
     let released = false;
@@ -114,8 +114,8 @@ export class RemoteEngine implements Engine {
   }
 
   async probe(data: StoreSpec, signal: AbortSignal | undefined): Promise<ProbeReport> {
-    this.databases += 1;
     const store = this.offer(data);
+    this.databases += 1;
     try {
       return (await this.peer.call(0, "probe", [store.spec], signal)) as ProbeReport;
     } finally {
@@ -155,9 +155,15 @@ export class RemoteEngine implements Engine {
     }
   }
 
-  private crashed(event: ErrorEvent): LakeshoreError {
-    const reason = event.message || "its script did not load";
-    return this.said ? dead(reason) : noStart(reason);
+  /**
+   * Something in the worker was not caught. Once it has said hello that is not the engine, whose end is told by itself
+   * or by the worker's lock: a worker of the user's own has code of the user's. Before, its script may be broken.
+   */
+  private crashed({ message }: Partial<ErrorEvent>): void {
+    if (this.said) return;
+    if (!message) return this.fail(noStart("its script did not load"));
+    clearTimeout(this.patience);
+    this.patience = setTimeout(() => this.fail(noStart(message)), brokenMs);
   }
 
   /** The worker is of no more use. */

@@ -2,6 +2,7 @@
 
 import { engine, onTrap, setModuleLoader } from "../engine.js";
 import { closed, type LakeshoreError } from "../errors.js";
+import { LaterHandle } from "../handle.js";
 import type { Handle, Opening, StoreSpec } from "../raw.js";
 import { type Hello, type Message, errorOut, protocol } from "./messages.js";
 import { revive } from "./offer.js";
@@ -40,6 +41,11 @@ export function serve(): void {
   });
 }
 
+/** An object that is not there yet. */
+function later(handle: Promise<AnyHandle>): AnyHandle {
+  return new LaterHandle(handle as Promise<Handle<never>>) as Handle<never> as AnyHandle;
+}
+
 /** Holds a lock for as long as this worker lives, by which its page knows. Whether there are locks. */
 function hold(name: string): Promise<boolean> {
   const { locks } = navigator;
@@ -73,7 +79,7 @@ class Objects implements Service {
     try {
       made = this.get(on).startUntil(signal, method, ...args);
     } catch (error) {
-      made = new Later(Promise.reject(error));
+      made = later(Promise.reject(error));
     }
     this.objects.set(id, method === "scan" ? new ReadAhead(made) : made);
   }
@@ -105,45 +111,11 @@ class Objects implements Service {
     );
     const db = opening.then(({ db }) => db as Handle<never> as AnyHandle);
     this.openings.set(id, opening);
-    this.objects.set(id, new Later(db));
+    this.objects.set(id, later(db));
     db.then(
       (made) => this.objects.has(id) && this.objects.set(id, made),
       () => undefined,
     );
-  }
-}
-
-/** An object that is not there yet. */
-class Later implements AnyHandle {
-  private readonly handle: Promise<AnyHandle>;
-
-  constructor(handle: Promise<AnyHandle>) {
-    this.handle = handle;
-    handle.catch(() => undefined);
-  }
-
-  call(method: string, ...args: unknown[]): Promise<unknown> {
-    return this.handle.then((handle) => handle.call(method, ...args));
-  }
-
-  callUntil(signal: AbortSignal | undefined, method: string, ...args: unknown[]): Promise<unknown> {
-    return this.handle.then((handle) => handle.callUntil(signal, method, ...args));
-  }
-
-  start(method: string, ...args: unknown[]): AnyHandle {
-    return new Later(this.handle.then((handle) => handle.start(method, ...args)));
-  }
-
-  startUntil(signal: AbortSignal | undefined, method: string, ...args: unknown[]): AnyHandle {
-    return new Later(this.handle.then((handle) => handle.startUntil(signal, method, ...args)));
-  }
-
-  ready(): Promise<void> {
-    return this.handle.then((handle) => handle.ready());
-  }
-
-  drop(reason: LakeshoreError): void {
-    this.handle.then((handle) => handle.drop(reason)).catch(() => undefined);
   }
 }
 

@@ -7,7 +7,10 @@ use super::{
     Budget, Limits,
     frame::{Messages, Part, malformed},
 };
-use crate::error::{Error, Result};
+use crate::{
+    data::spec::type_name,
+    error::{Error, Result},
+};
 use arrow_array::GenericByteViewArray;
 use arrow_array::{
     Array, ArrayRef, BooleanArray, DictionaryArray, FixedSizeBinaryArray, FixedSizeListArray,
@@ -377,9 +380,9 @@ impl<'a> Decoder<'a> {
 
     fn primitive(&mut self, data_type: &DataType) -> Result<ArrayRef> {
         let (length, nulls) = self.node()?;
-        let width = data_type
-            .primitive_width()
-            .ok_or_else(|| Error::unsupported(format!("the type {data_type}: convert it")))?;
+        let width = data_type.primitive_width().ok_or_else(|| {
+            Error::unsupported(format!("the type {}: convert it", type_name(data_type)))
+        })?;
         let nulls = self.nulls(length, nulls)?;
         let least = self.need(length, width)?;
         let buffer = self.buffer(least)?;

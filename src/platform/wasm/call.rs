@@ -96,32 +96,10 @@ impl Object {
         )
     }
 
-    /// The bytes of a `Uint8Array`, of another view, or of an `ArrayBuffer`; copied.
+    /// The bytes of a `Uint8Array`, of another view, or of an `ArrayBuffer`; copied. Where the buffer was
+    /// transferred away there are none.
     pub(super) fn bytes(&self, method: &str, value: JsValue) -> Result<bytes::Bytes> {
-        let array = if let Some(array) = value.dyn_ref::<Uint8Array>() {
-            array.clone()
-        } else if value.is_instance_of::<ArrayBuffer>() {
-            Uint8Array::new(&value)
-        } else if ArrayBuffer::is_view(&value) {
-            let number = |name| property(&value, name).and_then(|value| value.as_f64());
-            match (
-                property(&value, "buffer"),
-                number("byteOffset"),
-                number("byteLength"),
-            ) {
-                (Some(buffer), Some(offset), Some(length)) => {
-                    Uint8Array::new_with_byte_offset_and_length(
-                        &buffer,
-                        offset as u32,
-                        length as u32,
-                    )
-                }
-                _ => return Err(self.wrong(method, "a Uint8Array")),
-            }
-        } else {
-            return Err(self.wrong(method, "a Uint8Array"));
-        };
-        Ok(array.to_vec().into())
+        bytes_of(&value).ok_or_else(|| self.wrong(method, "a Uint8Array"))
     }
 
     /// The property `name` of what `method` returned: a length.
@@ -142,4 +120,34 @@ impl Object {
 /// Bytes for JS: a copy of their own, which stays when wasm memory grows and moves.
 pub(super) fn for_js(bytes: &[u8]) -> JsValue {
     Uint8Array::from(bytes).into()
+}
+
+/// A copy of the bytes of a buffer or of a view of one, of any realm. Nothing in it throws: of what has no
+/// length (its buffer was transferred away, say) nothing is copied.
+pub(super) fn bytes_of(value: &JsValue) -> Option<bytes::Bytes> {
+    let array = match value.dyn_ref::<Uint8Array>() {
+        Some(array) => array.clone(),
+        None => {
+            let view = ArrayBuffer::is_view(value);
+            let name = if view { "buffer" } else { "byteLength" };
+            let first = property(value, name)?;
+            let number = |name| property(value, name)?.as_f64();
+            let arguments = match view {
+                true => [
+                    first,
+                    number("byteOffset")?.into(),
+                    number("byteLength")?.into(),
+                ]
+                .iter()
+                .collect(),
+                false => Array::of1(value),
+            };
+            let made = Reflect::construct(&function(&js_sys::global(), "Uint8Array")?, &arguments);
+            made.ok()?.dyn_into().ok()?
+        }
+    };
+    Some(match array.length() {
+        0 => bytes::Bytes::new(),
+        _ => array.to_vec().into(),
+    })
 }

@@ -4,7 +4,7 @@
 //! dropped request is aborted.
 
 use super::{
-    call::{function, property},
+    call::{bytes_of, function, property},
     host_error::redact,
     runtime::WasmRuntime,
 };
@@ -15,7 +15,7 @@ use crate::{
         ANSWER_HEADERS, Announced, Http, HttpAnswer, HttpError, HttpRequest, S3, S3Options,
     },
 };
-use js_sys::{Array, Function, Object, Promise, Reflect, Uint8Array};
+use js_sys::{Array, Function, Object, Promise, Reflect};
 use send_wrapper::SendWrapper;
 use std::{fmt, sync::Arc};
 use wasm_bindgen::JsValue;
@@ -214,8 +214,8 @@ async fn read(
     announced.tell(whole.length().unwrap_or(0));
     let buffer = function(answer, "arrayBuffer").ok_or_else(wrong)?;
     let buffer = JsFuture::from(Promise::resolve(&buffer.call0(answer)?)).await?;
-    let bytes = Uint8Array::new(&buffer);
-    let length = u64::from(bytes.length()).min(limit) as u32;
-    whole.body = bytes.subarray(0, length).to_vec().into();
+    let mut bytes = bytes_of(&buffer).ok_or_else(wrong)?;
+    bytes.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+    whole.body = bytes;
     Ok(whole)
 }
