@@ -10,7 +10,7 @@ use arrow_schema::{DataType, Field};
 use arrow_select::nullif::nullif;
 use std::sync::Arc;
 
-pub fn bury(array: &ArrayRef, declared: &Field, random: &mut Random) -> ArrayRef {
+pub(super) fn bury(array: &ArrayRef, declared: &Field, random: &mut Random) -> ArrayRef {
     use DataType::*;
     let made: ArrayRef = match array.data_type() {
         Struct(fields) => {

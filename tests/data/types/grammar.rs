@@ -6,7 +6,7 @@ use arrow_schema::{
 };
 use std::sync::Arc;
 
-pub const INDICES: [DataType; 8] = [
+pub(super) const INDICES: [DataType; 8] = [
     DataType::Int8,
     DataType::Int16,
     DataType::Int32,
@@ -17,16 +17,16 @@ pub const INDICES: [DataType; 8] = [
     DataType::UInt64,
 ];
 
-pub fn field(name: &str, data_type: &DataType, nullable: bool) -> FieldRef {
+pub(super) fn field(name: &str, data_type: &DataType, nullable: bool) -> FieldRef {
     Arc::new(Field::new(name, data_type.clone(), nullable))
 }
 
-pub fn map(key: &DataType, value: &DataType, nullable: bool) -> DataType {
+pub(super) fn map(key: &DataType, value: &DataType, nullable: bool) -> DataType {
     let parts: Fields = vec![field("key", key, false), field("value", value, nullable)].into();
     DataType::Map(field("entries", &DataType::Struct(parts), false), false)
 }
 
-pub fn leaves() -> Vec<DataType> {
+pub(super) fn leaves() -> Vec<DataType> {
     use DataType::*;
     let units = [
         TimeUnit::Second,
@@ -79,7 +79,7 @@ pub fn leaves() -> Vec<DataType> {
 }
 
 /// Every way to build on a type.
-pub fn over(inner: &DataType) -> Vec<DataType> {
+pub(super) fn over(inner: &DataType) -> Vec<DataType> {
     use DataType::*;
     let mut types = Vec::new();
     for nullable in [true, false] {
@@ -110,14 +110,14 @@ pub fn over(inner: &DataType) -> Vec<DataType> {
     types
 }
 
-pub fn to_depth_two() -> Vec<DataType> {
+pub(super) fn to_depth_two() -> Vec<DataType> {
     let leaves = leaves();
     let nested: Vec<DataType> = leaves.iter().flat_map(over).collect();
     leaves.into_iter().chain(nested).collect()
 }
 
 /// A type of at most this depth, mostly ones that can be taken.
-pub fn sample(depth: usize, random: &mut Random) -> DataType {
+pub(super) fn sample(depth: usize, random: &mut Random) -> DataType {
     let leaf = |random: &mut Random| loop {
         let leaf = random.pick(&leaves()).clone();
         if refusal(&leaf, "").is_none() || random.chance(0.02) {
@@ -147,13 +147,13 @@ pub fn sample(depth: usize, random: &mut Random) -> DataType {
 }
 
 /// Why a type need not be taken.
-pub struct Refusal {
-    pub path: String,
-    pub remedy: &'static str,
+pub(super) struct Refusal {
+    pub(super) path: String,
+    pub(super) remedy: &'static str,
 }
 
 /// What no file, or no reader of it, gives back.
-pub fn refusal(data_type: &DataType, path: &str) -> Option<Refusal> {
+pub(super) fn refusal(data_type: &DataType, path: &str) -> Option<Refusal> {
     use DataType::*;
     let here = |remedy| {
         Some(Refusal {

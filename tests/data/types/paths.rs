@@ -25,7 +25,7 @@ type Model = BTreeMap<i64, Vec<Cell>>;
 type Checked<T = ()> = Result<T, String>;
 
 /// `Err` says on which path the table is not what was written, or what panicked.
-pub async fn all(fields: Vec<FieldRef>, seed: u64) -> Checked {
+pub(super) async fn all(fields: Vec<FieldRef>, seed: u64) -> Checked {
     for local in [true, false] {
         let run = tokio::spawn(round(fields.clone(), local, seed));
         let ended = run.await.map_err(|e| {
