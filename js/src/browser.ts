@@ -6,16 +6,15 @@ import { checkOptions, type Kind, only, wrong } from "./door/options.js";
 import { callOptions, openOptions } from "./door/tables.js";
 import { engine, setModuleLoader } from "./engine.js";
 import { askToPersist } from "./opfs.js";
-import { remoteEngine, type WorkerSource } from "./remote/page.js";
-import type { CallOptions, OpenOptions, ProbeReport, Store } from "./types.js";
+import { remoteEngine } from "./remote/page.js";
+import type { CallOptions, OpenOptions, ProbeReport, Store, WasmModule, WorkerSource } from "./types.js";
 import { fetchModule } from "./wasm-module.js";
 
 export * from "./index.js";
-export type { WorkerSource } from "./remote/page.js";
 
 setModuleLoader(fetchModule);
 
-type Module = WebAssembly.Module | PromiseLike<WebAssembly.Module>;
+type Module = WasmModule | PromiseLike<WasmModule>;
 let given: Module | undefined;
 
 /**

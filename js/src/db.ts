@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 // An open database.
 
 import { abortable, onAbort, throwIfAborted } from "./abort.js";
@@ -45,8 +46,14 @@ import type {
   LogVersion,
   OpenOptions,
   Parked,
+  ColumnName,
+  ColumnSpecs,
+  KeyOf,
+  NewRowOf,
   ProbeReport,
   Row,
+  RowOf,
+  TypedTableOptions,
   Settings,
   Stats,
   Store,
@@ -147,7 +154,15 @@ export class Db implements AsyncDisposable {
    * A table. With options it is created if it is missing; if it is there with another schema that is `Invalid`,
    * naming the difference. Without options it must be there.
    */
-  async table<R extends Row = Row>(
+  table<const S extends ColumnSpecs, const K extends readonly ColumnName<S>[]>(
+    name: string,
+    options: TypedTableOptions<S, K> & CallOptions,
+  ): Promise<Table<RowOf<S, K[number]>, KeyOf<S, K[number]>, NewRowOf<S, K[number]>>>;
+  table<R extends object = Row>(
+    name: string,
+    options?: (TableOptions & CallOptions) | CallOptions,
+  ): Promise<Table<R>>;
+  async table<R extends object>(
     name: string,
     options?: (TableOptions & CallOptions) | CallOptions,
   ): Promise<Table<R>> {
@@ -218,7 +233,7 @@ export class Db implements AsyncDisposable {
    * today; a snapshot as of an earlier time sees it as it was then. Other handles see it when they next refresh or
    * commit. With a `wal`, too, it needs `data` to be within reach.
    */
-  async alterTable<R extends Row = Row>(name: string, changes: readonly Alteration[]): Promise<Table<R>> {
+  async alterTable<R extends object = Row>(name: string, changes: readonly Alteration[]): Promise<Table<R>> {
     only(arguments, 2, "alterTable()");
     const of = nameOf(name, "alterTable() takes the name of a table");
     const alterations = rawAlterations(changes);

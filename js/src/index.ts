@@ -17,6 +17,7 @@
  */
 
 import { setModuleLoader } from "./engine.js";
+import type { WasmModule } from "./types.js";
 
 export { Changes } from "./changes.js";
 export { Db, open, probe } from "./db.js";
@@ -34,6 +35,6 @@ export type * from "./host/host.js";
 export type * from "./types.js";
 
 /** Gives the package its WebAssembly module, where the runtime's entry file has not: once, before `open`. */
-export function init(module: WebAssembly.Module | PromiseLike<WebAssembly.Module>): void {
+export function init(module: WasmModule | PromiseLike<WasmModule>): void {
   setModuleLoader(() => module);
 }

@@ -14,10 +14,10 @@ import { LaterHandle } from "./handle.js";
 import { specOf } from "./predicate.js";
 import type { Handle, RawBatch, RawScan, RawSchema, RawSnapshotTable, RawTableInfo } from "./raw.js";
 import { Scan } from "./scan.js";
-import type { ColumnInfo, Key, Row, ScanOptions, TableInfo } from "./types.js";
+import type { ColumnInfo, ColumnName, KeyIn, Row, ScanOptions, Selected, TableInfo } from "./types.js";
 
 /** A table that can be read: a `Table`, a `SnapshotTable` or a `TransactionTable`. Calls on it may overlap. */
-export abstract class TableReader<R extends Row = Row> {
+export abstract class TableReader<R extends object = Row, K extends object = KeyIn<R>> {
   /** Its name. */
   readonly name: string;
   /** @internal */
@@ -42,23 +42,23 @@ export abstract class TableReader<R extends Row = Row> {
   }
 
   /** The row of a key, or undefined. */
-  async get(
-    key: Key,
-    options: { select?: readonly string[]; signal?: AbortSignal } = {},
-  ): Promise<R | undefined> {
+  async get<S extends ColumnName<R> = ColumnName<R>>(
+    key: K,
+    options: { select?: readonly S[]; signal?: AbortSignal } = {},
+  ): Promise<Selected<R, S> | undefined> {
     only(arguments, 2, "get()");
     const { select, signal } = checkOptions("get()", options, getOptions);
     throwIfAborted(signal);
     const own = reading("the key", () => keyOf(key));
     const found = await this.find(own, select, signal);
-    return found && (decodeRows(found.fields, found.columns, found.rows)[0] as R | undefined);
+    return found && (decodeRows(found.fields, found.columns, found.rows)[0] as Selected<R, S> | undefined);
   }
 
   /**
    * Reads rows in key order, as they are when this is called. Nothing is read before the result is iterated, and what
    * is wrong with the scan is said then.
    */
-  scan(options: ScanOptions = {}): Scan<R> {
+  scan<S extends ColumnName<R> = ColumnName<R>>(options: ScanOptions<S, K> = {}): Scan<Selected<R, S>> {
     only(arguments, 1, "scan()");
     const { where, range, signal, ...rest } = checkOptions("scan()", options, scanOptions);
     throwIfAborted(signal);
@@ -69,7 +69,7 @@ export abstract class TableReader<R extends Row = Row> {
       const [from, to] = [range?.from, range?.to].map((key) => key && encodeKey(schema, key));
       return this.reads.start("scan", { ...spec, from, to });
     };
-    return new Scan<R>(this.fitted(start), empty, signal);
+    return new Scan<Selected<R, S>>(this.fitted(start), empty, signal);
   }
 
   private async find(

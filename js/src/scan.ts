@@ -11,7 +11,7 @@ import type { Row } from "./types.js";
  * The rows that a scan finds: read it once, in one of four ways. Iterated, it gives batches, each a complete Arrow
  * IPC stream; leaving the loop ends the scan. It reads the state of the moment `table.scan()` was called.
  */
-export class Scan<R extends Row = Row> implements AsyncIterable<Uint8Array> {
+export class Scan<R extends object = Row> implements AsyncIterable<Uint8Array> {
   private readonly raw: Handle<RawScan>;
   private readonly empty: () => Promise<Uint8Array>;
   private readonly signal: AbortSignal | undefined;

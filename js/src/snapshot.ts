@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 // All tables at one moment.
 
 import { abortable } from "./abort.js";
@@ -30,7 +31,7 @@ export class Snapshot implements Disposable {
   }
 
   /** A table as it was; `Invalid` if there was none of that name. */
-  table<R extends Row = Row>(name: string): SnapshotTable<R> {
+  table<R extends object = Row>(name: string): SnapshotTable<R> {
     only(arguments, 1, "table()");
     if (this.closed) throw ended();
     const schema = schemaIn(this.infos, name);
@@ -60,7 +61,7 @@ export class Snapshot implements Disposable {
 }
 
 /** One table of a snapshot: it can only be read. */
-export class SnapshotTable<R extends Row = Row> extends TableReader<R> {}
+export class SnapshotTable<R extends object = Row> extends TableReader<R> {}
 
 function ended() {
   return invalid("the snapshot was closed: take a new one");

@@ -7,14 +7,18 @@ import { LakeshoreError } from "./errors.js";
 import { classify, type Commit, itemCommit, itemsUntil } from "./input.js";
 import type { Handle, RawCommitted, RawSchema, RawTable } from "./raw.js";
 import { keyFields, TableReader } from "./reader.js";
-import type { Committed, IngestInput, IngestOptions, Key, Row } from "./types.js";
+import type { Committed, IngestInput, IngestOptions, KeyIn, NewRow, Row } from "./types.js";
 import { type Way, write } from "./write.js";
 
 /** How to write, by what is known of the schema now. */
 type Choice = () => Way<RawCommitted>;
 
 /** One table. Calls on it may overlap; ingests and deletes commit in call order. */
-export class Table<R extends Row = Row> extends TableReader<R> {
+export class Table<
+  R extends object = Row,
+  K extends object = KeyIn<R>,
+  W extends object = NewRow<R>,
+> extends TableReader<R, K> {
   private readonly raw: Handle<RawTable>;
 
   /** @internal */
@@ -29,7 +33,7 @@ export class Table<R extends Row = Row> extends TableReader<R> {
    * item, and an error says in `committed` how many went in: also one that the stream itself threw, and the signal's
    * reason, if they are objects. Resolves once the rows are durable.
    */
-  async ingest(input: IngestInput, options: IngestOptions = {}): Promise<Committed> {
+  async ingest(input: IngestInput<W>, options: IngestOptions = {}): Promise<Committed> {
     only(arguments, 2, "ingest()");
     return this.commit("ingest()", input, options, () => {
       const { fields, version } = this.schema;
@@ -43,7 +47,7 @@ export class Table<R extends Row = Row> extends TableReader<R> {
   }
 
   /** Deletes rows by key; one that is not there is no error. Takes keys as `ingest` takes rows. */
-  async delete(keys: IngestInput | readonly Key[], options: IngestOptions = {}): Promise<Committed> {
+  async delete(keys: IngestInput<K>, options: IngestOptions = {}): Promise<Committed> {
     only(arguments, 2, "delete()");
     return this.commit("delete()", keys, options, () => ({
       fields: keyFields(this.schema),

@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 // Transactions over several tables.
 
 import { abortable, throwIfAborted } from "./abort.js";
@@ -6,7 +7,7 @@ import { invalid, LakeshoreError } from "./errors.js";
 import { batchCommit } from "./input.js";
 import type { Handle, RawDb, RawSchema, RawTableInfo, RawTransaction, RawTransactionTable } from "./raw.js";
 import { keyFields, schemaIn, TableReader } from "./reader.js";
-import type { Batch, Committed, Key, Row } from "./types.js";
+import type { Batch, Committed, KeyIn, NewRow, Row } from "./types.js";
 import { type Way, write } from "./write.js";
 
 /**
@@ -27,7 +28,7 @@ export class Transaction implements AsyncDisposable {
   }
 
   /** A table within the transaction; `Invalid` if there was none of that name when it began. */
-  table<R extends Row = Row>(name: string): TransactionTable<R> {
+  table<R extends object = Row>(name: string): TransactionTable<R> {
     only(arguments, 1, "table()");
     this.check();
     const schema = schemaIn(this.infos, name);
@@ -105,7 +106,11 @@ export class Transaction implements AsyncDisposable {
 }
 
 /** One table within a transaction: reads see the transaction's own writes. */
-export class TransactionTable<R extends Row = Row> extends TableReader<R> {
+export class TransactionTable<
+  R extends object = Row,
+  K extends object = KeyIn<R>,
+  W extends object = NewRow<R>,
+> extends TableReader<R, K> {
   private readonly raw: Handle<RawTransactionTable>;
   private readonly writes: Set<Written>;
 
@@ -117,7 +122,7 @@ export class TransactionTable<R extends Row = Row> extends TableReader<R> {
   }
 
   /** Inserts rows; one whose key is there replaces the old row. How many. They are durable once it has committed. */
-  ingest(rows: Batch): Promise<number> {
+  ingest(rows: Batch<W>): Promise<number> {
     const extra = arguments;
     return this.put(() => (only(extra, 1, "ingest()"), rows), {
       fields: this.schema.fields,
@@ -128,7 +133,7 @@ export class TransactionTable<R extends Row = Row> extends TableReader<R> {
   }
 
   /** Deletes rows by key; one that is not there is no error. Takes keys as `ingest` takes rows. */
-  delete(keys: Batch | readonly Key[]): Promise<number> {
+  delete(keys: Batch<K>): Promise<number> {
     const extra = arguments;
     return this.put(() => (only(extra, 1, "delete()"), keys), {
       fields: keyFields(this.schema),

@@ -112,12 +112,19 @@ export type KeyOf<S extends ColumnSpecs, K extends PropertyKey> = string extends
   ? { readonly [name: string]: Literal }
   : { readonly [N in K & keyof S]: WrittenOf<TypeText<S[N]>> };
 
-/** What is written to a table whose rows a caller declared: a decimal as digits, too. */
-export type NewRow<R extends object> = {
-  readonly [N in keyof R]?: Written<R[N]> | (bigint extends R[N] ? string : never) | null | undefined;
-};
+/** What is written to a table whose rows a caller declared: what may be null may be left out; a decimal as digits, too. */
+export type NewRow<R extends object> = string extends keyof R
+  ? Row
+  : { readonly [N in Always<R>]: WrittenTo<R[N]> } & {
+      readonly [N in Exclude<keyof R, Always<R>>]?: WrittenTo<R[N]> | null | undefined;
+    };
 
-/** A key, or the begin of one, of such a table. */
+type Always<R> = {
+  [N in keyof R]-?: null extends R[N] ? never : undefined extends R[N] ? never : N;
+}[keyof R];
+type WrittenTo<V> = Written<V> | (bigint extends V ? string : never);
+
+/** A key of such a table: some of its columns, which are not known. */
 export type KeyIn<R extends object> = { readonly [N in keyof R]?: Written<NonNullable<R[N]>> };
 
 /** What a read gives that selects columns. */

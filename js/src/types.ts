@@ -4,6 +4,18 @@ import type { Literal, Predicate } from "./predicate.js";
 import type { Host } from "./host/host.js";
 
 export type * from "./types-log.js";
+export type * from "./types-rows.js";
+
+/** A compiled WebAssembly module, where the runtime's types know of it. */
+export type WasmModule = typeof globalThis extends { WebAssembly: { Module: { prototype: infer M } } }
+  ? M
+  : object;
+
+/** A worker of a page, where the runtime's types know of it. */
+export type PageWorker = typeof globalThis extends { Worker: { prototype: infer W } } ? W : never;
+
+/** How a page comes by its worker. */
+export type WorkerSource = PageWorker | URL | string | (() => PageWorker);
 
 /** A place to keep data: made by `s3()`, `opfs()`, `directory()`, `memory()` or `host()`. */
 export type Store = HostStore | S3Store | OpfsStore;
@@ -226,7 +238,7 @@ export interface TableOptions {
   /** The columns. */
   schema: SchemaSpec;
   /** The columns that identify a row, in order; they are never null. */
-  primaryKey: string[];
+  primaryKey: readonly string[];
 }
 
 /** A column of a table. */
@@ -281,14 +293,14 @@ export interface ArrowRecordBatch {
 }
 
 /** What is one atomic commit: an Arrow IPC stream or file, something that gives one, a table, or plain rows. */
-export type Batch =
-  Uint8Array | ArrayBuffer | IpcConvertible | ArrowTable | ArrowRecordBatch | readonly Row[];
+export type Batch<W = Row> =
+  Uint8Array | ArrayBuffer | IpcConvertible | ArrowTable | ArrowRecordBatch | readonly W[];
 
 /** What `ingest` takes: a batch is one commit; a stream of batches is one commit per item. */
-export type IngestInput =
-  | Batch
-  | ReadableStream<Batch>
-  | AsyncIterable<Batch>
+export type IngestInput<W = Row> =
+  | Batch<W>
+  | ReadableStream<Batch<W>>
+  | AsyncIterable<Batch<W>>
   | Iterable<Uint8Array | ArrayBuffer | IpcConvertible | ArrowTable | ArrowRecordBatch>;
 
 /** How far an ingest has come. */
@@ -325,13 +337,13 @@ export interface Committed {
 }
 
 /** Options of `scan`. */
-export interface ScanOptions {
+export interface ScanOptions<S extends string = string, K = Key> {
   /** Rows for which this is true. */
   where?: Predicate;
   /** The columns to return, in this order. All by default. */
-  select?: readonly string[];
+  select?: readonly S[];
   /** Rows from this key (included) to that key (excluded). */
-  range?: { from?: Key; to?: Key };
+  range?: { from?: K; to?: K };
   /** Most rows to return. */
   limit?: number;
   /** From the last key to the first. */

@@ -1,5 +1,6 @@
 //! What batches, keys, predicates and merges do with Arrow data of every type.
 #![cfg(not(target_arch = "wasm32"))]
+#![allow(missing_docs, unreachable_pub)]
 // Tests may, in their own functions, too.
 #![allow(
     clippy::unwrap_used,

@@ -1,6 +1,7 @@
 //! The engine through its public door, natively, in one process or in several; what a device without a
 //! network does is in tests/offline.
 #![cfg(not(target_arch = "wasm32"))]
+#![allow(missing_docs, unreachable_pub)]
 // Tests may, in their own functions, too.
 #![allow(
     clippy::unwrap_used,

@@ -1,5 +1,6 @@
 //! Every byte that is kept: log records, WAL segments, sstables, whole, damaged and as others read them.
 #![cfg(not(target_arch = "wasm32"))]
+#![allow(missing_docs, unreachable_pub)]
 // Tests may, in their own functions, too.
 #![allow(
     clippy::unwrap_used,

@@ -1,6 +1,7 @@
 //! Memory is bounded by `memory_bytes`, whatever is done at once: shown by an allocator that counts.
 #![cfg(not(target_arch = "wasm32"))]
 #![allow(
+    clippy::disallowed_methods,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

@@ -1,5 +1,6 @@
 //! Stores and the seam to the platform, and the house itself.
 #![cfg(not(target_arch = "wasm32"))]
+#![allow(missing_docs, unreachable_pub)]
 // Tests may, in their own functions, too.
 #![allow(
     clippy::unwrap_used,

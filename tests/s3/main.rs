@@ -2,6 +2,7 @@
 //! database over it survives, what refusals mean, and that no message tells a secret. Faults come from a
 //! proxy between.
 #![cfg(not(target_arch = "wasm32"))]
+#![allow(missing_docs, unreachable_pub)]
 // Tests may, in their own functions, too.
 #![allow(
     clippy::unwrap_used,

@@ -7,14 +7,11 @@
 import { closed, LakeshoreError } from "../errors.js";
 import { Tracked } from "../host/tracked.js";
 import type { Engine, Handle, Opening, RawDb, StoreSpec } from "../raw.js";
-import type { ProbeReport } from "../types.js";
+import type { ProbeReport, WorkerSource } from "../types.js";
 import { RemoteHandle } from "./handle.js";
 import { type Hello, protocol } from "./messages.js";
 import { Offers } from "./offer.js";
 import { Peer } from "./peer.js";
-
-/** How a page comes by its worker. */
-export type WorkerSource = Worker | URL | string | (() => Worker);
 
 /** A worker that has said nothing for so long after its start is given up. */
 const startMs = 60_000;
