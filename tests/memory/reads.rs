@@ -487,6 +487,7 @@ fn a_scan_that_is_dropped_while_it_reads_reads_no_more() {
             async |table, db| {
                 for polls in 1..20 {
                     let mut scan = table.scan().stream().unwrap();
+                    let mut given = 0;
                     {
                         let mut next = std::pin::pin!(scan.next());
                         for _ in 0..polls {
