@@ -4,7 +4,7 @@
 use super::group::TableWrite;
 use crate::{
     data::{
-        held::shown_bytes,
+        held::{plain_bytes, shown_bytes},
         intake::{self, Limits, Mode},
         rows::Rows,
         schema::TableSchema,
@@ -49,7 +49,7 @@ impl Given for Source {
             Self::Ipc(ipc) => ipc.len(),
             Self::Batches(batches) => {
                 let columns = batches.iter().flat_map(|b| b.columns());
-                columns.map(|c| shown_bytes(c, 0, c.len())).sum()
+                columns.map(plain_bytes).sum()
             }
         }
     }

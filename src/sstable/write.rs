@@ -11,8 +11,7 @@ use super::{
 };
 use crate::{
     data::{
-        convert::null_bytes,
-        held::plain_bytes,
+        convert::{null_bytes, slice_bytes},
         rows::{Rows, Stamps},
         schema::{OP_COLUMN, TS_COLUMN, TableSchema},
     },
@@ -394,7 +393,7 @@ fn bytes_of(schema: &SchemaRef, columns: &[ArrayRef], rows: &Range<usize>, nulls
     let of = |(column, field): (&ArrayRef, &FieldRef)| match column.data_type() {
         DataType::Null if nulls => null_bytes(field.data_type(), rows.len()) as usize,
         DataType::Null => 0,
-        _ => plain_bytes(column, rows),
+        _ => slice_bytes(column, rows.start, rows.len()) as usize,
     };
     columns.iter().zip(schema.fields()).map(of).sum()
 }

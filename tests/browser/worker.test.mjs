@@ -203,7 +203,13 @@ for (const way of ["panic", "out of memory"]) {
       const counts = [];
       const codes = new Set();
       for (let round = 0; round < 3; round++) {
-        const options = { data: opfs("trap"), wal: opfs("trap-wal"), worker, commitBytes: 2 ** 30 };
+        const options = {
+          data: opfs("trap"),
+          wal: opfs("trap-wal"),
+          worker,
+          memoryBytes: 2 ** 40,
+          commitBytes: 2 ** 30,
+        };
         const db = await open(options);
         const table = await db.table("t", { schema: { id: "int64" }, primaryKey: ["id"] });
         await table.ingest([{ id: BigInt(round) }]);
@@ -239,7 +245,7 @@ for (const way of ["panic", "out of memory"]) {
       const worker = "/tests/browser/support/fragile-worker.mjs";
       const rounds = [];
       for (let round = 0; round < 3; round++) {
-        const db = await open({ data, wal: host(held), worker, commitBytes: 2 ** 30 });
+        const db = await open({ data, wal: host(held), worker, memoryBytes: 2 ** 40, commitBytes: 2 ** 30 });
         const table = await db.table("t", { schema: { id: "int64", raw: "binary" }, primaryKey: ["id"] });
         const bystander = await open({ data: memory(), worker });
         const other = await bystander.table("other", { schema: { id: "int64" }, primaryKey: ["id"] });

@@ -145,6 +145,9 @@ fn plain_field(field: &FieldRef) -> FieldRef {
 /// What an array costs beside its values: many small batches of a wide table are not free.
 const ARRAY_BYTES: usize = 256;
 
+/// What the smallest commit may take once it is decoded, beside twice the bound of a commit.
+const DECODE_BYTES: u64 = 1 << 20;
+
 /// What one commit may still take.
 struct Budget {
     bytes: u64,
@@ -155,7 +158,9 @@ impl Budget {
     fn new(limits: &Limits) -> Self {
         Self {
             // Dictionaries and views grow when they become plain.
-            bytes: (limits.commit_bytes as u64).saturating_mul(4),
+            bytes: (limits.commit_bytes as u64)
+                .saturating_mul(2)
+                .saturating_add(DECODE_BYTES),
             rows: limits.rows,
         }
     }

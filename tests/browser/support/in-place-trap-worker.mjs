@@ -9,7 +9,7 @@ addEventListener("message", async ({ data }) => {
   const counts = [];
   for (let round = 0; round < 3; round++) {
     const stores = { data: opfs("trap"), wal: opfs("trap-wal") };
-    const db = await open({ ...stores, commitBytes: 2 ** 30 });
+    const db = await open({ ...stores, memoryBytes: 2 ** 40, commitBytes: 2 ** 30 });
     const table = await db.table("rows", { schema: { id: "int64" }, primaryKey: ["id"] });
     await table.ingest([{ id: BigInt(round) }]);
     if (round === 1) await db.flush();

@@ -17,7 +17,7 @@ let kept;
 
 /** Rows that are acknowledged: some flushed, some in the log only. */
 export async function prepare({ place, round }) {
-  const db = await open({ data: s3(place), commitBytes: 2 ** 30 });
+  const db = await open({ data: s3(place), memoryBytes: 2 ** 40, commitBytes: 2 ** 30 });
   const table = await db.table("rows", definition);
   await table.ingest([{ id: BigInt(round) }]);
   await db.flush();
