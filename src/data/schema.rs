@@ -4,7 +4,7 @@
 //! `storage` (the same columns as they are held: plain, and nullable at every level but keys, because
 //! a tombstone has only its key, and below a null nothing is there).
 
-use super::accept;
+use super::{accept, spec::type_name};
 use crate::error::{Error, Result};
 use arrow_schema::{DataType, Field, FieldRef, Schema, SchemaRef};
 use std::{
