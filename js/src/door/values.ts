@@ -2,9 +2,12 @@
 // before any of it goes further, so that nothing behind the door runs a caller's code, and nothing throws inside the
 // engine. An exception that reading a value throws is `Invalid`, with the exception as its cause.
 
+import { timeOf } from "../columns/values.js";
 import { invalid, LakeshoreError } from "../errors.js";
 import { bytesIn, copyOf, isBuffer, isUint8Array } from "./bytes.js";
 import { show } from "./show.js";
+
+export { isPlain, timeOf } from "../columns/values.js";
 
 /** A value in a filter or a key. Integers: `bigint` or a safe integer; decimals: unscaled `bigint` or digits as text. */
 export type Literal = null | boolean | number | bigint | string | Date | Uint8Array;
@@ -36,13 +39,6 @@ export function messageOf(error: unknown): string {
     return "something that cannot be read was thrown";
   }
   return typeof error === "string" ? error : `${show(error)} was thrown`;
-}
-
-/** Whether it is an object as `{ … }` makes one, of any realm. */
-export function isPlain(value: unknown): value is Record<string, unknown> {
-  if (typeof value !== "object" || value === null || Array.isArray(value)) return false;
-  const proto: unknown = Object.getPrototypeOf(value);
-  return proto === null || Object.getPrototypeOf(proto) === null;
 }
 
 /** An object for values by name, in which no name is there before it is set. */
@@ -94,15 +90,6 @@ export function literal(value: unknown, place: string): Literal {
 function refuse(value: unknown, place: string): never {
   const takes = "null, a boolean, number, bigint, string, Date or Uint8Array";
   throw invalid(`${place} is ${show(value)}: it takes ${takes}`);
-}
-
-/** The time of a Date, of any realm; undefined if it is none. */
-export function timeOf(value: unknown): number | undefined {
-  try {
-    return Date.prototype.getTime.call(value);
-  } catch {
-    return undefined;
-  }
 }
 
 function date(value: object, place: string): Date | undefined {

@@ -64,10 +64,11 @@ export const objects = {
         {
           schema: { id: "int64", text: { type: "utf8", nullable: true }, raw: "binary" },
           primaryKey: ["id"],
+          signal: signal(),
         },
       ],
       tables: nothing,
-      snapshot: { args: () => [{ asOf: "now" }], after: (snapshot) => snapshot.close() },
+      snapshot: { args: () => [{ asOf: "now", signal: signal() }], after: (snapshot) => snapshot.close() },
       transaction: () => [async () => 5, { isolation: "snapshot", attempts: 1, signal: signal() }],
       begin: { args: () => [{ isolation: "serializable" }], after: (tx) => tx.rollback() },
       changes: {
@@ -83,7 +84,7 @@ export const objects = {
       untag: () => ["then"],
       tags: nothing,
       versions: () => [{ limit: 3 }],
-      gc: () => [{ dryRun: true }],
+      gc: () => [{ dryRun: true, signal: signal() }],
       settings: nothing,
       configure: () => [
         {
@@ -94,8 +95,8 @@ export const objects = {
           checkpointBytes: 1_048_576,
         },
       ],
-      flush: nothing,
-      upload: () => [{ maxBytes: 1000, maxMs: 10 }],
+      flush: () => [{ signal: signal() }],
+      upload: () => [{ maxBytes: 1000, maxMs: 10, signal: signal() }],
       keepUploaded: {
         args: () => [{ intervalMs: 1000, longestPauseMs: 1000, signal: soon() }],
         waits: true,
@@ -105,10 +106,10 @@ export const objects = {
       parked: nothing,
       restoreParked: nothing,
       discardParked: nothing,
-      checkpoint: nothing,
-      refresh: nothing,
+      checkpoint: () => [{ signal: signal() }],
+      refresh: () => [{ signal: signal() }],
       stats: nothing,
-      close: { args: () => [], on: async () => w.lakeshore.open(w.stores()) },
+      close: { args: () => [{ signal: signal() }], on: async () => w.lakeshore.open(w.stores()) },
       [Symbol.asyncDispose]: { args: () => [], on: async () => w.lakeshore.open(w.stores()) },
     }),
   },
@@ -235,6 +236,7 @@ export const functions = (w) => {
     and: { args: () => [col("id").gt(1), col("id").lt(5)], after },
     or: { args: () => [col("id").gt(1), col("id").lt(5)], after },
     not: { args: () => [col("id").gt(1)], after },
+    probe: () => [w.lakeshore.memory(), { signal: signal() }],
     init: "internal",
   };
 };
@@ -257,4 +259,5 @@ const bounds = {
   ...{ bloomFpp: 0.01, batchRows: 10, batchBytes: 1000, concurrency: 2, coalesceGap: 10, readBytes: 1000 },
   ...{ commitBytes: 100_000, conflictBytes: 1000, backlogBytes: 100_000, offline: "allow", retries: 1 },
   detachedTasks: true,
+  ...{ memoryBytes: 2 ** 24, openTimeoutMs: 1000, waitUntil: () => undefined },
 };
