@@ -1,97 +1,117 @@
-// Puts a guard around the instance in wasm-bindgen's glue.
+// Makes a factory of wasm-bindgen's glue, with a guard around each instance.
 //
-// wasm-bindgen calls exports from functions, microtasks and timers alike; when one traps, the exception goes
-// wherever that call came from, often nowhere. The guard sees every call: the first exception that comes out of an
-// export marks the instance dead and is told to `onTrap`; from then on no call enters it. An exception is thrown on
-// only to a caller inside `enter` (the package's own calls): in a microtask or a timer it would end the process.
+// As it comes, the glue has one instance a realm. Here `instantiate()` gives a new one each time, all of the same
+// compiled module: each open database has its own, so that a trap ends one database alone, and memory goes back when
+// it is closed.
+//
+// wasm-bindgen calls exports from functions, microtasks and timers alike; when one traps, the exception goes wherever
+// that call came from, often nowhere. The guard sees every call: the first exception that comes out of an export marks
+// the instance dead and is told to `onTrap`; from then on no call enters it. An exception is thrown on only to a caller
+// inside `enter` (the package's own calls): in a microtask or a timer it would end the process.
 // Each edit must apply exactly once: another wasm-bindgen fails the build rather than lose the guard.
 
 import { readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 
 /** Part of the build's inputs. */
-export const guardVersion = "guard 1";
+export const guardVersion = "guard 2";
 
-const edits = [
-  ["    wasm = instance.exports;\n", "    wasm = __lakeshore_guard(instance.exports);\n"],
-  ["    wasm = wasmInstance.exports;\n", "    wasm = __lakeshore_guard(wasmInstance.exports);\n"],
-];
-
-/** Callbacks of a former instance, called late: nothing to do. */
-const stale = "throw new Error('Cannot invoke closure from previous WASM instance');";
+const finalize = ["    wasm = instance.exports;\n", "    wasm = guarded(instance.exports);\n"];
 
 const guard = `
-let __lakeshore_dead = false;
-let __lakeshore_depth = 0;
-let __lakeshore_entered = false;
+let dead = false;
+let depth = 0;
+let entered = false;
 
 /** What js/src/engine.ts needs of the instance. */
-export const __lakeshore = {
+const __lakeshore = {
     onTrap: (_error) => {},
     memoryBytes: () => wasm.memory.buffer.byteLength,
     enter: (action) => {
-        const before = __lakeshore_entered;
-        __lakeshore_entered = true;
+        const before = entered;
+        entered = true;
         try {
             return action();
         } finally {
-            __lakeshore_entered = before;
+            entered = before;
         }
     },
 };
 
-function __lakeshore_guard(exports) {
+function guarded(exports) {
     const guarded = { __proto__: null };
-    __lakeshore_dead = false;
     for (const [name, value] of Object.entries(exports)) {
-        guarded[name] = typeof value === 'function' ? __lakeshore_wrap(value) : value;
+        guarded[name] = typeof value === 'function' ? watched(value) : value;
     }
     return guarded;
 }
 
-function __lakeshore_wrap(call) {
+function watched(call) {
     return (...args) => {
-        if (__lakeshore_depth === 0 && __lakeshore_dead) {
-            if (__lakeshore_entered) throw new Error('the instance is dead');
+        if (depth === 0 && dead) {
+            if (entered) throw new Error('the instance is dead');
             return [0, 0];
         }
-        __lakeshore_depth++;
+        depth++;
         let thrown;
         try {
             return call(...args);
         } catch (error) {
             thrown = error;
-            if (!__lakeshore_dead) {
-                __lakeshore_dead = true;
+            if (!dead) {
+                dead = true;
                 __lakeshore.onTrap(error);
             }
         } finally {
-            __lakeshore_depth--;
+            depth--;
         }
-        if (__lakeshore_depth > 0 || __lakeshore_entered) throw thrown;
+        if (depth > 0 || entered) throw thrown;
         return [0, 0];
     };
 }
 `;
 
 const types = `
-export const __lakeshore: {
-    onTrap: (error: unknown) => void;
-    memoryBytes(): number;
-    enter<T>(action: () => T): T;
-};
+/** One instance: what the glue would export. */
+export interface Glue {
+    initSync(options: { module: WebAssembly.Module }): unknown;
+    readonly __lakeshore: {
+        onTrap: (error: unknown) => void;
+        memoryBytes(): number;
+        enter<T>(action: () => T): T;
+    };
+}
+
+/** A new instance, of no module yet. */
+export function instantiate(): Glue;
 `;
 
 /** Edits the glue in `folder`. */
 export function guardGlue(folder) {
   const script = join(folder, "lakeshore.js");
-  let text = readFileSync(script, "utf8");
-  for (const [from, to] of edits) text = replaceOnce(text, from, to);
-  if (!text.includes(stale)) throw new Error(`glue: ${stale} is not there`);
-  text = text.replaceAll(stale, "return;");
-  writeFileSync(script, text + guard);
+  writeFileSync(script, factory(readFileSync(script, "utf8")));
   const declarations = join(folder, "lakeshore.d.ts");
   writeFileSync(declarations, readFileSync(declarations, "utf8") + types);
+}
+
+function factory(text) {
+  let body = replaceOnce(text, ...finalize);
+  // The module is always there: nothing is fetched here.
+  body = cut(body, "async function __wbg_load(", "function initSync(");
+  body = cut(body, "let __wbg_init_promise;", undefined);
+  const names = [...body.matchAll(/^export (?:class|function) (\w+)/gm)].map(([, name]) => name);
+  body = body.replaceAll(/^export (?=class|function)/gm, "");
+  if (names.length === 0 || /^(?:export|import)\b/m.test(body)) throw new Error("glue: it is not as it was");
+  const given = ["initSync", "__lakeshore", ...names].join(", ");
+  return `export function instantiate() {\n${body}${guard}\nreturn { ${given} };\n}\n`;
+}
+
+/** Without what is from `from` on, to before `to` or the end. */
+function cut(text, from, to) {
+  const [before, after, ...more] = text.split(from);
+  const at = to === undefined ? after?.length : after?.indexOf(to);
+  if (after === undefined || more.length > 0 || at === -1) throw new Error(`glue: ${from} is not there once`);
+  return before + after.slice(at);
 }
 
 function replaceOnce(text, from, to) {

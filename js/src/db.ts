@@ -124,7 +124,7 @@ export async function openChecked(
     const opening = engine.open(specs[0], specs[1], bounds, signal);
     try {
       await opening.db.ready();
-      return new Db(engine, opening, place, waitUntil && kept(waitUntil));
+      return new Db(opening, place, waitUntil && kept(waitUntil));
     } catch (error) {
       opening.release();
       throw error;
@@ -136,16 +136,14 @@ export async function openChecked(
 
 /** An open database. Close it, or hold it by `await using`. */
 export class Db implements AsyncDisposable {
-  private readonly engine: Engine;
   private readonly opened: Opening;
   private readonly raw: Handle<RawDb>;
   private readonly place: unknown;
   private closing: Promise<void> | undefined;
 
   /** @internal `place` is that of its WAL. */
-  constructor(engine: Engine, opened: Opening, place?: unknown, keep?: Keep) {
+  constructor(opened: Opening, place?: unknown, keep?: Keep) {
     this.place = place;
-    this.engine = engine;
     this.opened = opened;
     this.raw = keep === undefined ? opened.db : new KeptHandle<RawDb>(opened.db, keep);
   }
@@ -398,7 +396,7 @@ export class Db implements AsyncDisposable {
   /** What the database holds and does. */
   async stats(): Promise<Stats> {
     only(arguments, 0, "stats()");
-    const [stats, wasmMemoryBytes] = await Promise.all([this.raw.call("stats"), this.engine.memoryBytes()]);
+    const [stats, wasmMemoryBytes] = await Promise.all([this.raw.call("stats"), this.opened.memoryBytes()]);
     return { ...stats, wasmMemoryBytes } as Stats;
   }
 

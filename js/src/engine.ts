@@ -1,20 +1,11 @@
-// The WebAssembly instance all databases of this JavaScript realm share, and the table of calls in flight.
-//
-// After a trap (a defect, or memory that could not be had) nothing inside the instance settles by itself. So
-// every call in flight is kept here and rejected with `Internal`; what the dead instance holds of the outside
-// (locks, open files) is released once its last storage request has ended; and the next `open` makes a fresh
-// instance of the same module.
+// The engine in this realm: an instance of the module for each open database. It costs some 2 MB and 2 ms; a trap ends
+// one database alone, and memory, which WebAssembly never gives back, goes with the instance when its database is
+// closed. In Workers all databases share one, so that requests at once do not fill the isolate.
 
-import * as glue from "../wasm/lakeshore.js";
-import { abortable } from "./abort.js";
-import { guardedFetch } from "./door/answers.js";
-import { fromEngine } from "./door/caller.js";
 import { LakeshoreError } from "./errors.js";
-import { LocalHandle } from "./handle.js";
-import { HeldOpfs, type OpfsSpec } from "./opfs.js";
-import type { Engine, Opening, RawCancel, RawModule, StoreSpec } from "./raw.js";
+import { buried, Instance } from "./instance.js";
+import type { Engine, Opening, StoreSpec } from "./raw.js";
 import type { ProbeReport } from "./types.js";
-import { Tracked } from "./host/tracked.js";
 
 /** Gives the compiled module: set once by the runtime's entry file. */
 export type ModuleLoader = () => WebAssembly.Module | PromiseLike<WebAssembly.Module>;
@@ -22,25 +13,26 @@ export type ModuleLoader = () => WebAssembly.Module | PromiseLike<WebAssembly.Mo
 let loader: ModuleLoader | undefined;
 /** In Workers never a promise: one request must not wait for what another began. */
 let compiled: WebAssembly.Module | PromiseLike<WebAssembly.Module> | undefined;
-let booted = false;
-let current: Instance | undefined;
-/** What dead instances held alone (locks, open files) and have not released yet. */
-let funeral: Promise<unknown> | undefined;
-let trapped: (error: LakeshoreError) => void = () => undefined;
+/** Whether all databases have the same instance, and which. */
+let sharing = false;
+let shared: Instance | undefined;
+/** One that a database has left, for the next. */
+let spare: Instance | undefined;
+/** An instance that has grown beyond this is not used again, in bytes. */
+const spareBytes = 8 << 20;
 
 /** Says where the WebAssembly module comes from. */
 export function setModuleLoader(load: ModuleLoader): void {
   loader = load;
 }
 
-/** Says who is told of a trap, beside those who wait. */
-export function onTrap(tell: (error: LakeshoreError) => void): void {
-  trapped = tell;
+/** From now on all databases have one instance. */
+export function shareInstance(): void {
+  sharing = true;
 }
 
-/** The living instance, made if need be. */
-export async function engine(): Promise<Instance> {
-  if (current !== undefined) return current;
+/** The engine, once its module is there. */
+export async function engine(): Promise<Engine> {
   if (loader === undefined) {
     throw new LakeshoreError(
       "Unsupported",
@@ -55,39 +47,16 @@ export async function engine(): Promise<Instance> {
     compiled = undefined;
     throw error;
   }
-  await funeral;
-  current ??= boot(module);
-  return current;
+  await buried();
+  return new LocalEngine(module);
 }
 
-function boot(module: WebAssembly.Module): Instance {
-  if (booted) glue.__wbg_reset_state();
-  else glue.initSync({ module });
-  booted = true;
-  const made = new Instance();
-  glue.__lakeshore.onTrap = (error: unknown) => made.fail(error);
-  return made;
-}
+class LocalEngine implements Engine {
+  private readonly module: WebAssembly.Module;
 
-type AnyFetch = (url: string, init: object) => unknown;
-
-/** The options of a bucket, with a `fetch` whose answers are checked. */
-function guarded(s3: object): StoreSpec {
-  // The runtime's own is looked up at each call: it may be replaced meanwhile.
-  const { fetch = globalFetch() } = s3 as { fetch?: AnyFetch };
-  return { s3: { ...s3, ...(fetch !== undefined && { fetch: guardedFetch(fetch) }) } };
-}
-
-function globalFetch(): AnyFetch | undefined {
-  if (typeof globalThis.fetch !== "function") return undefined;
-  return (url, init) => globalThis.fetch(url, init as RequestInit);
-}
-
-/** One instance of the module. */
-export class Instance implements Engine {
-  private readonly waiting = new Set<(error: LakeshoreError) => void>();
-  private readonly stores = new Set<Tracked | HeldOpfs>();
-  private failure: LakeshoreError | undefined;
+  constructor(module: WebAssembly.Module) {
+    this.module = module;
+  }
 
   open(
     data: StoreSpec,
@@ -95,122 +64,37 @@ export class Instance implements Engine {
     options: object,
     signal: AbortSignal | undefined,
   ): Opening {
-    const stores: (Tracked | HeldOpfs)[] = [];
-    const keep = <S extends Tracked | HeldOpfs>(store: S): S => {
-      stores.push(store);
-      this.stores.add(store);
-      return store;
+    const instance = take(this.module);
+    const opening = instance.open(data, wal, options, signal);
+    let open = true;
+    const release = () => {
+      opening.release();
+      if (open) giveBack(instance);
+      open = false;
     };
-    const track = (spec: StoreSpec): StoreSpec => {
-      if ("host" in spec) return { host: keep(new Tracked(spec.host)).proxy };
-      if ("opfs" in spec) return { opfs: keep(new HeldOpfs(spec.opfs as OpfsSpec)).spec };
-      return guarded(spec.s3);
-    };
-    const module = new LocalHandle<RawModule>(this, glue as unknown as RawModule);
-    const db = module.startUntil(signal, "openDb", track(data), wal && track(wal), options);
-    return { db, release: () => stores.forEach((store) => this.stores.delete(store)) };
+    return { ...opening, release };
   }
 
   async probe(data: StoreSpec, signal: AbortSignal | undefined): Promise<ProbeReport> {
-    const module = new LocalHandle<RawModule>(this, glue as unknown as RawModule);
-    if ("s3" in data) return module.callUntil(signal, "probe", guarded(data.s3));
-    if ("opfs" in data) return module.callUntil(signal, "probe", data);
-    return module.callUntil(signal, "probe", { host: new Tracked(data.host).proxy });
-  }
-
-  async memoryBytes(): Promise<number> {
-    return this.failure === undefined ? glue.__lakeshore.memoryBytes() : 0;
-  }
-
-  /** Makes a call; it settles even if the instance dies. */
-  call<T>(action: () => T | Promise<T>): Promise<T> {
-    return new Promise((resolve, reject) => {
-      if (this.failure !== undefined) return reject(this.failure);
-      this.waiting.add(reject);
-      const settle = (how: () => void) => {
-        this.waiting.delete(reject);
-        how();
-      };
-      try {
-        Promise.resolve(glue.__lakeshore.enter(action)).then(
-          (value: T) => settle(() => resolve(value)),
-          (error: unknown) => settle(() => reject(fromEngine(error))),
-        );
-      } catch (error) {
-        settle(() => reject(this.failure ?? fromEngine(error)));
-      }
-    });
-  }
-
-  /** Makes a call that the signal ends. */
-  callUntil<T>(signal: AbortSignal, action: () => T | Promise<T>): Promise<T> {
-    if (signal.aborted) return Promise.reject(signal.reason);
-    const { RawCancel } = glue as unknown as RawModule;
-    let cancel: RawCancel;
+    const instance = take(this.module);
     try {
-      cancel = this.callNow(() => new RawCancel());
-    } catch (error) {
-      return Promise.reject(error);
-    }
-    const made = this.call(() => {
-      cancel.arm();
-      try {
-        return action();
-      } finally {
-        cancel.disarm();
-      }
-    });
-    let ended = false;
-    // What is there nonetheless, made when the signal came, is nobody's.
-    made.then(
-      (late) => ended && this.letGo(late),
-      () => undefined,
-    );
-    const end = () => {
-      ended = true;
-      this.tryNow(() => cancel.cancel());
-    };
-    return abortable(made, signal, end).finally(() => this.tryNow(() => cancel.free()));
-  }
-
-  private letGo(made: unknown): void {
-    const { free } = (made ?? {}) as { free?: () => void };
-    if (typeof free === "function") this.tryNow(() => free.call(made));
-  }
-
-  /** If the instance is dead, so is what this would end. */
-  private tryNow(action: () => void): void {
-    try {
-      this.callNow(action);
-    } catch {}
-  }
-
-  /** Makes a call whose answer is there at once. */
-  callNow<T>(action: () => T): T {
-    if (this.failure !== undefined) throw this.failure;
-    try {
-      return glue.__lakeshore.enter(action);
-    } catch (error) {
-      throw this.failure ?? fromEngine(error);
+      return await instance.probe(data, signal);
+    } finally {
+      giveBack(instance);
     }
   }
+}
 
-  /** The instance trapped: rejects what is in flight and releases what it held. */
-  fail(cause: unknown): void {
-    if (this.failure !== undefined) return;
-    const reason = cause instanceof Error ? cause.message : String(cause);
-    this.failure = new LakeshoreError(
-      "Internal",
-      `the engine stopped (${reason}): open the database again; acknowledged rows are kept. Please report this`,
-      { cause },
-    );
-    if (current === this) current = undefined;
-    const released = [...this.stores].map((store) => [store.exclusive, store.abandon()] as const);
-    this.stores.clear();
-    const awaited = released.filter(([exclusive]) => exclusive).map(([, ends]) => ends);
-    if (awaited.length > 0) funeral = Promise.allSettled([funeral, ...awaited]);
-    for (const reject of [...this.waiting]) reject(this.failure);
-    this.waiting.clear();
-    trapped(this.failure);
+function take(module: WebAssembly.Module): Instance {
+  if (sharing) {
+    if (shared === undefined || shared.dead) shared = new Instance(module);
+    return shared;
   }
+  const found = spare;
+  spare = undefined;
+  return found === undefined || found.dead ? new Instance(module) : found;
+}
+
+function giveBack(instance: Instance): void {
+  if (!sharing && !instance.dead && instance.memoryBytes <= spareBytes) spare = instance;
 }

@@ -2,7 +2,7 @@
 
 import { abortable } from "./abort.js";
 import { copyOf } from "./door/bytes.js";
-import type { Instance } from "./engine.js";
+import type { Instance } from "./instance.js";
 import type { LakeshoreError } from "./errors.js";
 import type { Handle } from "./raw.js";
 

@@ -209,6 +209,8 @@ export interface Handle<T> {
 /** A database being opened, or open. */
 export interface Opening {
   readonly db: Handle<RawDb>;
+  /** Bytes of the WebAssembly memory that it has. */
+  memoryBytes(): Promise<number>;
   /** It is closed, or did not open: what was kept for it is let go. */
   release(): void;
 }
@@ -223,6 +225,4 @@ export interface Engine {
   ): Opening;
   /** Tries a store: `ProbeReport`. */
   probe(data: StoreSpec, signal: AbortSignal | undefined): Promise<ProbeReport>;
-  /** Bytes of its WebAssembly memory. */
-  memoryBytes(): Promise<number>;
 }

@@ -5,13 +5,14 @@
 import wasm from "../wasm/lakeshore_bg.wasm";
 import { openWith, type Db } from "./db.js";
 import { only } from "./door/options.js";
-import { setModuleLoader } from "./engine.js";
+import { setModuleLoader, shareInstance } from "./engine.js";
 import { bucket } from "./s3.js";
 import type { OpenOptions, S3Options, S3Store } from "./types.js";
 
 export * from "./index.js";
 
 setModuleLoader(() => wasm);
+shareInstance();
 
 /**
  * A bucket: the same as elsewhere, but without a bound on requests at once unless `concurrency` sets one. Who waits for

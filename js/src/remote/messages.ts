@@ -29,9 +29,7 @@ export type Message =
   /** Object `on` will not be used again. */
   | { type: "drop"; on: number }
   | { type: "result"; id: number; value: unknown }
-  | { type: "failed"; id: number; error: Crossing }
-  /** The engine trapped: this worker is of no more use. */
-  | { type: "died"; error: Crossing };
+  | { type: "failed"; id: number; error: Crossing };
 
 /** An error on its way. */
 export interface Crossing {

@@ -107,7 +107,8 @@ export class RemoteEngine implements Engine {
       // Later, since an `open` may have found this engine already.
       setTimeout(() => this.databases === 0 && this.end(closed()));
     };
-    return { db: db as Handle<RawDb>, release };
+    const memoryBytes = async () => (await db.call("memoryBytes")) as number;
+    return { db: db as Handle<RawDb>, release, memoryBytes };
   }
 
   async probe(data: StoreSpec, signal: AbortSignal | undefined): Promise<ProbeReport> {
@@ -120,10 +121,6 @@ export class RemoteEngine implements Engine {
       this.databases -= 1;
       setTimeout(() => this.databases === 0 && this.end(closed()));
     }
-  }
-
-  async memoryBytes(): Promise<number> {
-    return (await this.peer.call(0, "memoryBytes", [])) as number;
   }
 
   private offer(spec: StoreSpec): { spec: object; withdraw: () => void } {

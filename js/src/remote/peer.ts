@@ -130,8 +130,6 @@ export class Peer {
         return void this.waiting.delete(message.id);
       case "hello":
         return this.onHello(message);
-      case "died":
-        return this.onDied(errorIn(message.error));
     }
   }
 

@@ -1,10 +1,10 @@
 // The worker's side: holds the engine's objects and calls them as the page says.
 
-import { engine, onTrap, setModuleLoader } from "../engine.js";
+import { engine, setModuleLoader } from "../engine.js";
 import { closed, type LakeshoreError } from "../errors.js";
 import { LaterHandle } from "../handle.js";
 import type { Handle, Opening, StoreSpec } from "../raw.js";
-import { type Hello, type Message, errorOut, protocol } from "./messages.js";
+import { type Hello, protocol } from "./messages.js";
 import { revive } from "./offer.js";
 import { Peer, type Service } from "./peer.js";
 
@@ -22,11 +22,6 @@ const ahead = 2;
 
 /** Answers the pages that say hello to this worker. */
 export function serve(): void {
-  const peers: Peer[] = [];
-  onTrap((error) => {
-    const message: Message = { type: "died", error: errorOut(error) };
-    for (const peer of peers) peer.send(message);
-  });
   globalThis.addEventListener("message", (event: MessageEvent) => {
     const hello = event.data as Hello | undefined;
     const [port] = event.ports;
@@ -36,7 +31,6 @@ export function serve(): void {
     const objects = new Objects();
     const peer = new Peer(port, objects);
     objects.peer = peer;
-    peers.push(peer);
     hold(life).then((locked) => peer.send({ type: "hello", protocol, locked }));
   });
 }
@@ -67,10 +61,12 @@ class Objects implements Service {
   private readonly openings = new Map<number, Promise<Opening>>();
 
   call(on: number, method: string, args: unknown[], signal: AbortSignal | undefined): unknown {
-    if (on !== 0) return this.get(on).callUntil(signal, method, ...args);
-    if (method !== "probe") return engine().then((instance) => instance.memoryBytes());
-    const spec = revive(args[0] as StoreSpec, this.peer);
-    return engine().then((instance) => instance.probe(spec, signal));
+    if (on === 0) {
+      const spec = revive(args[0] as StoreSpec, this.peer);
+      return engine().then((found) => found.probe(spec, signal));
+    }
+    if (method === "memoryBytes") return this.openings.get(on)?.then((opening) => opening.memoryBytes());
+    return this.get(on).callUntil(signal, method, ...args);
   }
 
   start(id: number, on: number, method: string, args: unknown[], signal: AbortSignal | undefined): void {
@@ -106,8 +102,8 @@ class Objects implements Service {
 
   private open(id: number, [data, wal, options]: unknown[], signal: AbortSignal | undefined): void {
     const specs = [data, wal].map((spec) => revive(spec as StoreSpec | undefined, this.peer));
-    const opening = engine().then((instance) =>
-      instance.open(specs[0]!, specs[1], options as object, signal),
+    const opening = engine().then((found) =>
+      found.open(specs[0]!, specs[1], options as object, signal),
     );
     const db = opening.then(({ db }) => db as Handle<never> as AnyHandle);
     this.openings.set(id, opening);

@@ -17,8 +17,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         .typescript(true)
         // The package says where its module is.
         .omit_default_module_path(true)
-        // After a trap the package makes a fresh instance of the same module (js/src/engine.ts).
-        .reset_state_function(true)
         .keep_debug(dev)
         .remove_name_section(!dev)
         .remove_producers_section(!dev)
