@@ -38,11 +38,12 @@ export function write<Answer>(commit: Commit, way: Way<Answer>): Promise<Answer>
 function named(error: unknown, head: Uint8Array, length: number): unknown {
   const refused =
     error instanceof LakeshoreError && (error.code === "Invalid" || error.code === "Unsupported");
-  if (!refused || !aboutBytes.test(error.message)) return error;
+  if (!refused || !aboutBytes.test(error.message) || tooMany.test(error.message)) return error;
   const like = looksLike(head, length);
   if (like === undefined) return error;
   return new LakeshoreError(error.code, `${error.message}; ${like}`, { cause: error.cause });
 }
 
 /** What the engine says of bytes, in contrast to rows in them. */
+const tooMany = /commitBytes/;
 const aboutBytes = /IPC|Arrow|stream|message|bytes/;
