@@ -191,7 +191,7 @@ test("a snapshot and a tag show tables, names and columns as they were", async (
         assert.deepEqual(await both(then), [[[1, 1], [2, 2]], [[1, -1]]], step); // prettier-ignore
         assert.deepEqual(await then.table("a").get({ id: 2n }), { id: 2n, n: 2n });
         assert.deepEqual(await pairs(then.table("a"), { where: col("n").gt(1) }), [[2, 2]]);
-        assert.throws(() => then.table("c"), ofKind("Invalid", /as of 20.*no table "c": there are a, b/));
+        assert.throws(() => then.table("c"), ofKind("Invalid", /no table "c": there are a, b/));
       }
       const now = await db.snapshot();
       assert.deepEqual(await now.table("c").get({ id: 2n }), { id: 2n, m: null });
