@@ -49,6 +49,8 @@ impl Bound {
 pub struct Weights {
     /// Eighths of a byte that each row takes.
     bits: usize,
+    /// What a batch takes beside its rows: the last offset of each list, the rest of a byte of marks.
+    beside: usize,
     /// Columns whose values differ in length.
     others: Vec<ArrayRef>,
 }
@@ -58,10 +60,12 @@ impl Weights {
     pub fn of(batch: &RecordBatch) -> Self {
         let mut weights = Self {
             bits: 0,
+            beside: 0,
             others: Vec::new(),
         };
         for column in batch.columns() {
             weights.bits += usize::from(column.nulls().is_some());
+            weights.beside += beside(column.data_type());
             match fixed_bits(column.data_type()) {
                 Some(bits) => weights.bits = weights.bits.saturating_add(bits),
                 None => weights.others.push(column.clone()),
@@ -70,7 +74,12 @@ impl Weights {
         weights
     }
 
-    /// Bytes of `rows` rows from `start`.
+    /// Bytes of `rows` rows from `start` as a batch of their own.
+    pub fn batch(&self, start: usize, rows: usize) -> usize {
+        self.bytes(start, rows).saturating_add(self.beside)
+    }
+
+    /// What `rows` rows from `start` add to a batch.
     pub fn bytes(&self, start: usize, rows: usize) -> usize {
         let fixed = self.bits.saturating_mul(rows).div_ceil(8);
         (self.others.iter())
@@ -82,14 +91,15 @@ impl Weights {
     pub fn fitting(&self, start: usize, rows: usize, from_end: bool, bound: Bound) -> usize {
         let most = rows.min(bound.rows);
         let bytes = |n: usize| match from_end {
-            false => self.bytes(start, n),
-            true => self.bytes(start + rows - n, n),
+            false => self.batch(start, n),
+            true => self.batch(start + rows - n, n),
         };
         if most <= 1 || bytes(most) <= bound.bytes {
             return most;
         }
         if self.others.is_empty() {
-            let fit = bound.bytes.saturating_mul(8) / self.bits.max(1);
+            let room = bound.bytes.saturating_sub(self.beside);
+            let fit = room.saturating_mul(8) / self.bits.max(1);
             return fit.clamp(1, most);
         }
         // `low` rows fit, or are one; `high` rows do not.
@@ -107,7 +117,7 @@ impl Weights {
 
 /// Bytes of the rows of a batch.
 pub fn batch_bytes(batch: &RecordBatch) -> usize {
-    Weights::of(batch).bytes(0, batch.num_rows())
+    Weights::of(batch).batch(0, batch.num_rows())
 }
 
 /// Eighths of a byte of a value, where all take the same.
@@ -121,11 +131,26 @@ fn fixed_bits(data_type: &DataType) -> Option<usize> {
     }
 }
 
+/// Bytes that an array takes beside its rows.
+fn beside(data_type: &DataType) -> usize {
+    use DataType::*;
+    let children = match data_type {
+        List(f) | LargeList(f) | Map(f, _) | FixedSizeList(f, _) => beside(f.data_type()),
+        Struct(fields) => fields.iter().map(|f| beside(f.data_type())).sum(),
+        Dictionary(_, value) => beside(value),
+        _ => 0,
+    };
+    // An offset, and two bits of marks.
+    children + 8 + 2
+}
+
 /// A dictionary weighs what its values would, on average: which of them a row has is not looked at.
 fn array_bytes(array: &ArrayRef, start: usize, rows: usize) -> u64 {
     let own = slice_bytes(array, start, rows);
     let DataType::Dictionary(_, _) = array.data_type() else {
-        return own;
+        // Marks of nulls at every level: an element is a byte or more.
+        let nested = array.data_type().is_nested();
+        return own.saturating_add(if nested { own / 8 } else { 0 });
     };
     let values = array.as_any_dictionary_opt().map(|d| d.values());
     let value = values.map_or(0, |v| {

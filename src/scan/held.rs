@@ -3,7 +3,7 @@
 //! they are; from its place a scan can go on with nothing held, for the state it reads never changes.
 
 use crate::{
-    data::bound::{Bound, Weights},
+    data::bound::{Bound, Weights, batch_bytes},
     error::{Error, Result},
 };
 use arrow_array::RecordBatch;
@@ -71,7 +71,7 @@ impl Held {
         self.skip -= skipped as u64;
         let batch = batch.slice(skipped, batch.num_rows() - skipped);
         if batch.num_rows() > 0 {
-            let bytes = Weights::of(&batch).bytes(0, batch.num_rows());
+            let bytes = batch_bytes(&batch);
             self.rows += batch.num_rows();
             self.bytes += bytes;
             self.pieces.push_back(Piece {
@@ -148,7 +148,7 @@ impl Held {
         }
         let given = piece.batch.slice(0, rows);
         piece.batch = piece.batch.slice(rows, all - rows);
-        let left = weights.bytes(rows, all - rows);
+        let left = weights.batch(rows, all - rows);
         self.bytes = self.bytes - piece.bytes + left;
         self.rows -= rows;
         piece.bytes = left;

@@ -236,7 +236,9 @@ impl ScanRun {
             running.current = Some(self.start(group, running));
             return Ok(Read::Piece);
         };
+        // Little is left for what a batch takes beside its rows: else a few of them would be cut off.
         let bound = running.bound;
+        let bound = bound.within(bound.bytes - bound.bytes / 64);
         let (batch, after) = match current {
             Current::Direct(source) => match source.next().await? {
                 Some(rows) => {
