@@ -100,7 +100,7 @@ test("tables, rows, Arrow, scans and errors are what they are elsewhere", async 
     ["Invalid", /oops/],
     ["Invalid", /IPC/],
     ["Invalid", /nope/],
-    ["Invalid", /worker/],
+    ["Invalid", /is a function/],
     ["Invalid", /missing/],
     ["Invalid", /nonsense/],
     ["Invalid", /host\.get/],
@@ -387,4 +387,25 @@ test("a large ingest leaves the page responsive", async (t) => {
   assert.equal(rows, 2_000_000);
   // Seconds, where the engine runs in the page.
   assert.ok(longest < 500, `${longest} ms`);
+});
+
+test("an uncaught error in a worker of the user's own is not the engine's end", async (t) => {
+  const { run } = await start(t);
+  const seen = await run(async () => {
+    const { open, memory } = lakeshore;
+    const worker = new Worker("/tests/browser/support/noisy-worker.mjs", { type: "module" });
+    const noises = [];
+    worker.addEventListener("error", (event) => (event.preventDefault(), noises.push(event.message)));
+    const db = await open({ data: memory(), worker });
+    const table = await db.table("t", { schema: { id: "int64" }, primaryKey: ["id"] });
+    await table.ingest([{ id: 1n }]);
+    new BroadcastChannel("noisy").postMessage("throw");
+    while (noises.length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const count = await table.scan().count();
+    await db.close();
+    return { count, noises };
+  });
+  assert.equal(seen.count, 1);
+  assert.match(seen.noises[0], /a defect of the user/);
 });

@@ -10,8 +10,7 @@ import { callEverything } from "../support/hostile/run.mjs";
 
 const seed = Number(process.env.SEED ?? Date.now() % 1e9);
 const ms = 1000 * Number(process.env.TEST_SECONDS ?? 40);
-const context = vm.createContext({});
-const foreign = (code) => vm.runInContext(code, context);
+const foreign = vm.runInNewContext("globalThis");
 
 /** What nobody awaited is a failure, too. */
 function unhandled(t) {

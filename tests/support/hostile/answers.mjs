@@ -86,8 +86,10 @@ const lies = {
 const half = (right) => (right instanceof Uint8Array ? right.subarray(0, right.length >> 1) : right);
 const twice = (right) => (right instanceof Uint8Array ? Uint8Array.of(...right, ...right) : right);
 
-/** Runs all of it in an order that the seed gives, until the time is over. */
-export async function answerAnything({ lakeshore, foreign, seed, ms }) {
+/**
+ * Runs all of it in an order that the seed gives, until the time is over; with a WAL where one can be (`local`).
+ */
+export async function answerAnything({ lakeshore, foreign, seed, ms, local = true }) {
   const { memory, host, open, s3 } = lakeshore;
   const values = hostileValues(foreign);
   const result = { calls: 0, failures: [], all: 0 };
@@ -107,7 +109,7 @@ export async function answerAnything({ lakeshore, foreign, seed, ms }) {
             const run = () => {
               const lie = (inner) => host(lying(inner, method, nth, thing, (right) => give(answer(right))));
               const [data, wal] = [memory().host, memory().host];
-              return work(lakeshore, { data: lie(data), wal: lie(wal) });
+              return work(lakeshore, { data: lie(data), ...(local && { wal: lie(wal) }) });
             };
             const part = thing === undefined ? "" : `.${thing}`;
             jobs.push([`host.${method}${part}() from ${nth} on: ${name} ${way}`, run]);

@@ -87,7 +87,7 @@ const deep = (depth) => {
   return value;
 };
 
-/** All of them, by name. `foreign(code)` evaluates in another realm, where there is one. */
+/** All of them, by name. `foreign` is the global object of another realm, where there is one. */
 export function hostileValues(foreign) {
   const values = {
     undefined: () => undefined,
@@ -176,17 +176,18 @@ export function hostileValues(foreign) {
     values["a shared buffer"] = () => new SharedArrayBuffer(8);
   }
   const other = {
-    "an object": "({ id: 1n, limit: 1 })",
-    "an array": "[1, 'id']",
-    "a Date": "new Date(0)",
-    bytes: "new Uint8Array(4)",
-    "a Map": "new Map()",
-    "an Error": "new Error('foreign')",
-    "a promise": "Promise.resolve(5)",
-    "a function": "(() => 5)",
+    "an object": ({ Object }) => Object.assign(new Object(), { id: 1n, limit: 1 }),
+    "an array": ({ Array }) => Array.of(1, "id"),
+    "a Date": ({ Date }) => new Date(0),
+    bytes: ({ Uint8Array }) => new Uint8Array(4),
+    "a buffer": ({ ArrayBuffer }) => new ArrayBuffer(4),
+    "a Map": ({ Map }) => new Map(),
+    "an Error": ({ Error }) => new Error("foreign"),
+    "a promise": ({ Promise }) => Promise.resolve(5),
+    "a function": ({ parseInt }) => parseInt,
   };
-  for (const [name, code] of foreign ? Object.entries(other) : [])
-    values[`${name} of another realm`] = () => foreign(code);
+  for (const [name, make] of foreign ? Object.entries(other) : [])
+    values[`${name} of another realm`] = () => make(foreign);
   return values;
 }
 
