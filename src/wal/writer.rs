@@ -522,8 +522,13 @@ impl WalWriter {
         };
         let segment = active.describe(self.session);
         self.segments.push(segment);
-        // Everything is durable or was never acknowledged: a failed close loses nothing.
-        let _ = active.file.close().await;
+        // Everything is durable or was never acknowledged: a failed close loses nothing. But it may tell
+        // that the file is gone.
+        if let Err(error) = active.file.close().await
+            && error.kind() == ErrorKind::Closed
+        {
+            return Err(self.note(error));
+        }
         if segment.link.is_none() {
             // It holds no commit. If it can't be deleted now, a truncation will.
             if self

@@ -2,7 +2,8 @@
 //!
 //! Invariants: writes go to the known end; what the browser writes short is written on; after a
 //! failure the handle refuses to go on, because what became of the file is not known; dropped or
-//! released by a trap, the file is closed, which does not flush.
+//! released by a trap, the file is closed, which does not flush. A file that went with all of the
+//! origin's data is not closed: Chromium would not return from that call, ever.
 
 use super::{
     sys::{Access, FileHandle, Held, is_named, object, settled},
@@ -25,6 +26,7 @@ pub(super) struct Handle {
     place: String,
     end: u64,
     failed: bool,
+    gone: bool,
 }
 
 impl Handle {
@@ -67,6 +69,7 @@ impl Handle {
             place: tree.place().to_owned(),
             end: 0,
             failed: false,
+            gone: false,
         };
         let size = handle.access.size();
         handle.end = length(size.map_err(|thrown| tree.failed(key, &thrown))?)?;
@@ -75,6 +78,12 @@ impl Handle {
 
     pub(super) fn end(&self) -> u64 {
         self.end
+    }
+
+    /// The file is not there any more: the handle is left to the end of the worker.
+    pub(super) fn give_up(&mut self) {
+        self.gone = true;
+        self.held.delete(&self.access);
     }
 
     fn usable(&self) -> Result<()> {
@@ -130,6 +139,9 @@ impl Handle {
 
 impl Drop for Handle {
     fn drop(&mut self) {
+        if self.gone {
+            return;
+        }
         self.held.delete(&self.access);
         let _ = self.access.close();
     }

@@ -270,6 +270,23 @@ struct Appender {
     confirmed: Duration,
 }
 
+impl Appender {
+    /// Whether the file is still under its name.
+    async fn look(&mut self) -> Result<()> {
+        let tree = &self.store.inner.tree;
+        let gone = match tree.file(&self.key).await {
+            Ok(found) => found.is_none(),
+            Err(error) if error.kind() == ErrorKind::Corrupt => true,
+            Err(error) => return Err(error),
+        };
+        if gone {
+            self.handle.give_up();
+            return Err(self.store.inner.tree.cleared());
+        }
+        Ok(())
+    }
+}
+
 impl AppendFile for Appender {
     fn write<'a>(&'a mut self, chunk: Bytes) -> BoxFuture<'a, Result<()>> {
         Box::pin(async move { self.handle.write(&chunk) })
@@ -287,14 +304,8 @@ impl AppendFile for Appender {
             if now.saturating_sub(self.confirmed) < CONFIRM_EVERY {
                 return Ok(());
             }
-            match inner.tree.file(&self.key).await {
-                Ok(Some(_)) => self.confirmed = now,
-                Ok(None) => return Err(inner.tree.cleared()),
-                Err(error) if error.kind() == ErrorKind::Corrupt => {
-                    return Err(inner.tree.cleared());
-                }
-                Err(error) => return Err(error),
-            }
+            self.look().await?;
+            self.confirmed = now;
             Ok(())
         })
     }
@@ -303,10 +314,8 @@ impl AppendFile for Appender {
         self.handle.end()
     }
 
-    fn close(self: Box<Self>) -> BoxFuture<'static, Result<()>> {
-        Box::pin(async move {
-            drop(self);
-            Ok(())
-        })
+    fn close(mut self: Box<Self>) -> BoxFuture<'static, Result<()>> {
+        // One whose file is gone must not be closed (`handle.rs`).
+        local(async move { self.look().await })
     }
 }
