@@ -72,7 +72,8 @@ test("a trap rejects what is in flight, and the next open works", async (t) => {
     await assert.rejects(waiting, internal);
     await assert.rejects(bombed.get({ id: 0n }), internal);
     await assert.rejects(bombed.scan().count(), internal);
-    await assert.rejects(bystander.flush(), internal);
+    // Another database has an instance of its own.
+    await bystander.flush();
     release();
     data.state.bomb = false;
 

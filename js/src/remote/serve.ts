@@ -102,9 +102,7 @@ class Objects implements Service {
 
   private open(id: number, [data, wal, options]: unknown[], signal: AbortSignal | undefined): void {
     const specs = [data, wal].map((spec) => revive(spec as StoreSpec | undefined, this.peer));
-    const opening = engine().then((found) =>
-      found.open(specs[0]!, specs[1], options as object, signal),
-    );
+    const opening = engine().then((found) => found.open(specs[0]!, specs[1], options as object, signal));
     const db = opening.then(({ db }) => db as Handle<never> as AnyHandle);
     this.openings.set(id, opening);
     this.objects.set(id, later(db));
