@@ -13,8 +13,10 @@ use std::sync::{
 
 /// This part of the share is the cache's: open files.
 const CACHE_PART: usize = 4;
-/// However many scans there are, each may use this part of what is left; others wait.
-const LEAST_PART: usize = 4;
+/// So many scans divide what is left and run at once. More take turns, each with a larger part: a turn has to
+/// begin anew where the last one ended, and should be worth it.
+const MOST_AT_ONCE: usize = 16;
+const PART_OF_A_TURN: usize = 4;
 
 /// The memory that reads share.
 #[derive(Debug)]
@@ -62,7 +64,10 @@ impl Room {
         let count = Counted::new(self.clone());
         let scans = self.scans.load(Ordering::Relaxed).max(1);
         let alone = scans == 1;
-        let each = (self.most() / scans).max(self.most() / LEAST_PART);
+        let each = match scans <= MOST_AT_ONCE {
+            true => self.most() / scans,
+            false => self.most() / PART_OF_A_TURN,
+        };
         let bytes = want.min(each).max(least);
         let reservation = match self.budget.try_reserve(bytes) {
             Some(reservation) if bytes <= self.most() => reservation,

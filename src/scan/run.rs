@@ -220,11 +220,28 @@ impl ScanRun {
     /// even that is enough.
     fn grow(&mut self, bytes: usize) -> Result<()> {
         let most = self.readers.room().most();
-        if self.least >= most && std::mem::replace(&mut self.late, true) {
+        if self.late && self.least >= most {
             return Err(too_much("a scan", bytes, most));
         }
-        self.least = self.least.max(bytes).saturating_mul(2).min(most);
+        if self.least >= most {
+            self.begin_late(bytes);
+        } else {
+            self.least = self.least.max(bytes).saturating_mul(2).min(most);
+        }
         Ok(())
+    }
+
+    /// From here on by keys alone: it takes a row or two at once, and some keys of each file.
+    fn begin_late(&mut self, bytes: usize) {
+        self.late = true;
+        let files = self.plan.groups.iter().flat_map(|group| match group {
+            Group::File(file) => std::slice::from_ref(file),
+            Group::Merge { files, .. } => files,
+        });
+        let row = files.map(row_bytes).max().unwrap_or(0);
+        let row = usize::try_from(row).unwrap_or(usize::MAX);
+        let least = row.saturating_mul(8).max(bytes / 4);
+        self.least = least.min(self.readers.room().most());
     }
 
     /// Reads the next piece.
@@ -465,12 +482,16 @@ impl ScanRun {
 
     /// Whether not even one row of each file has room, with all memory there is.
     fn too_large(&self, files: &[LiveFile], together: usize, running: &Running) -> bool {
-        let row = |f: &LiveFile| f.meta.bytes / f.meta.rows.max(1);
-        let row = files.iter().map(row).max().unwrap_or(0);
+        let row = files.iter().map(row_bytes).max().unwrap_or(0);
         let rows = row.saturating_mul(together as u64);
         let all = running.allowed.bytes() >= self.readers.room().most();
         all && rows > running.allowed.sources() as u64 && together > 1
     }
+}
+
+/// What a row of a file takes there, on average.
+fn row_bytes(file: &LiveFile) -> u64 {
+    file.meta.bytes / file.meta.rows.max(1)
 }
 
 /// The rows of a file that nothing overlaps: all but tombstones.
