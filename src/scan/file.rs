@@ -2,7 +2,7 @@
 //! Between two calls it holds nothing that others wait for.
 
 use super::{
-    idle::{Call, Idle},
+    idle::{self, Call, Idle},
     readers::Readers,
     room::Allowed,
     source::FileSource,
@@ -23,6 +23,12 @@ pub struct FileScan {
     file: LiveFile,
     range: KeyRange,
     idle: Arc<Idle<(Allowed, FileSource)>>,
+}
+
+impl idle::Held for (Allowed, FileSource) {
+    fn taken(self) -> (Option<Self>, Option<Self>) {
+        (None, Some(self))
+    }
 }
 
 impl FileScan {

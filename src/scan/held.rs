@@ -54,6 +54,10 @@ impl Held {
         self.rows
     }
 
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// Whether there is enough for a batch of this bound to be worth its while.
     pub(super) fn is_enough(&self, bound: Bound) -> bool {
         self.rows >= (bound.rows / 4).max(1) || self.bytes >= (bound.bytes / 4).max(1)

@@ -4,7 +4,7 @@
 
 use super::{
     held::{Held, Place},
-    idle::{Call, Idle},
+    idle::{self, Call, Idle},
     late::{Late, Next},
     merged::{self, Merged, Merging},
     plan::{Group, Plan, ScanRequest, counted_without_reading, depth, plan, project},
@@ -34,6 +34,8 @@ use std::{ops::Bound::Excluded, sync::Arc};
 const LEAST_OPEN: usize = 128 * 1024;
 /// Whatever the limit, so many rows are decoded at once: some may be tombstones.
 const LEAST_ROWS: usize = 1024;
+/// Rows of so few bytes may stay ready while others read: what is small nobody reserves.
+const FEW_BYTES: usize = 64 * 1024;
 /// Who filters cannot tell how many rows a limit takes: at least so many are read at first.
 const FILTERED_ROWS: u64 = 4096;
 
@@ -53,13 +55,37 @@ pub struct ScanRun {
     idle: Arc<Idle<Running>>,
 }
 
-/// What a scan holds while it reads.
+/// What a scan holds.
 struct Running {
-    allowed: Allowed,
     bound: Bound,
+    held: Held,
+    reading: Option<Reading>,
+}
+
+/// What it reads with. Without it, it gives out the rows that are ready, and then begins anew.
+struct Reading {
+    allowed: Allowed,
     group: usize,
     current: Option<Current>,
-    held: Held,
+}
+
+impl idle::Held for Running {
+    fn taken(self) -> (Option<Self>, Option<Self>) {
+        if self.held.rows() == 0 || self.held.bytes() > FEW_BYTES {
+            return (None, Some(self));
+        }
+        let gone = Running {
+            bound: self.bound,
+            held: Held::default(),
+            reading: self.reading,
+        };
+        let ready = Running {
+            bound: self.bound,
+            held: self.held,
+            reading: None,
+        };
+        (Some(ready), Some(gone))
+    }
 }
 
 enum Current {
@@ -124,9 +150,17 @@ impl ScanRun {
                 None => call.held.insert(self.enter().await?),
             };
             let held = &running.held;
-            let read = match held.is_enough(running.bound) || held.rows() as u64 >= self.left {
-                true => Read::End,
-                false => self.read(running).await?,
+            let enough = held.is_enough(running.bound) || held.rows() as u64 >= self.left;
+            // Others wait: it may take a while until it reads again.
+            let more = held.bytes() < FEW_BYTES / 2 && self.readers.room().budget().contended();
+            let more = more && (held.rows() as u64) < self.left;
+            let read = match running.reading.is_some() {
+                false if held.rows() == 0 => {
+                    call.held = None;
+                    continue;
+                }
+                true if !enough || more => self.read(running).await?,
+                _ => Read::End,
             };
             match read {
                 Read::Piece => continue,
@@ -182,10 +216,12 @@ impl ScanRun {
         let allowed = self.readers.room().enter(wanted, self.least).await?;
         Ok(Running {
             bound: allowed.batch(self.request.bound),
-            group: self.place.group,
-            current: None,
             held: Held::at(&self.place),
-            allowed,
+            reading: Some(Reading {
+                group: self.place.group,
+                current: None,
+                allowed,
+            }),
         })
     }
 
@@ -246,11 +282,14 @@ impl ScanRun {
 
     /// Reads the next piece.
     async fn read(&mut self, running: &mut Running) -> Result<Read> {
-        let Some(current) = &mut running.current else {
-            let Some(group) = self.plan.groups.get(running.group).cloned() else {
+        let Some(reading) = &mut running.reading else {
+            return Ok(Read::End);
+        };
+        let Some(current) = &mut reading.current else {
+            let Some(group) = self.plan.groups.get(reading.group).cloned() else {
                 return Ok(Read::End);
             };
-            running.current = Some(self.start(group, running));
+            reading.current = Some(self.start(group, running.bound, reading));
             return Ok(Read::Piece);
         };
         // Little is left for what a batch takes beside its rows: else a few of them would be cut off.
@@ -289,17 +328,17 @@ impl ScanRun {
         let batch = match batch {
             Some(batch) => self.filtered(batch)?,
             None => {
-                running.current = None;
-                running.group += 1;
+                reading.current = None;
+                reading.group += 1;
                 RecordBatch::new_empty(self.schema.clone())
             }
         };
-        let most = running.allowed.bytes() / 4;
+        let most = reading.allowed.bytes() / 4;
         if self.least < self.readers.room().most() && batch_bytes(&batch) > most {
             // Rows larger than was thought: with more memory it is read again.
             return Ok(Read::TooMuch(batch_bytes(&batch).saturating_mul(4)));
         }
-        let (place, group) = (&mut self.place, running.group);
+        let (place, group) = (&mut self.place, reading.group);
         running.held.push(place, batch, group, after);
         Ok(Read::Piece)
     }
@@ -333,16 +372,18 @@ impl ScanRun {
     }
 
     /// Goes into a group; reads nothing yet.
-    fn start(&self, group: Group, running: &Running) -> Current {
-        let range = self.range_left(running);
+    fn start(&self, group: Group, bound: Bound, reading: &Reading) -> Current {
+        let range = self.range_left(reading);
         let (rows, mut files) = match group {
             Group::File(file) if !self.request.reverse => {
-                let mut request = self.file_request(&file, &range, running);
+                let mut request = self.file_request(&file, &range, bound, reading);
                 request.prune = self.request.filter.clone();
-                request.read_bytes = running.allowed.read_bytes();
+                request.read_bytes = reading.allowed.read_bytes();
                 return Current::Direct(self.source(file, request, true));
             }
-            Group::File(file) => return self.merged(Vec::new(), vec![file], true, range, running),
+            Group::File(file) => {
+                return self.merged(Vec::new(), vec![file], true, range, bound, reading);
+            }
             Group::Merge { rows, files } => (rows, files),
         };
         files.retain(|file| file.meta.overlaps(&range));
@@ -351,13 +392,13 @@ impl ScanRun {
             (!part.is_empty()).then(|| rows.slice(part.start, part.len()))
         };
         let rows = rows.iter().filter_map(left).collect();
-        self.merged(rows, files, false, range, running)
+        self.merged(rows, files, false, range, bound, reading)
     }
 
     /// What is left of the range in the group that is being read.
-    fn range_left(&self, running: &Running) -> KeyRange {
+    fn range_left(&self, reading: &Reading) -> KeyRange {
         let mut range = self.plan.range.clone();
-        if self.place.group == running.group
+        if self.place.group == reading.group
             && let Some(key) = self.place.after.clone()
         {
             match self.request.reverse {
@@ -368,16 +409,21 @@ impl ScanRun {
         range
     }
 
-    fn file_request(&self, file: &LiveFile, range: &KeyRange, running: &Running) -> FileRequest {
+    fn file_request(
+        &self,
+        file: &LiveFile,
+        range: &KeyRange,
+        bound: Bound,
+        reading: &Reading,
+    ) -> FileRequest {
         let limit = self.request.limit.map(|_| match self.request.filter {
             None => self.left.saturating_add(self.place.given),
             Some(_) => self.left.max(FILTERED_ROWS),
         });
         // Others will have their turn after a batch.
-        let of_a_batch =
-            running.bound.bytes as u64 / (file.meta.bytes / file.meta.rows.max(1)).max(1);
-        let first_rows = limit.or((!running.allowed.alone()).then_some(of_a_batch));
-        let mut bound = running.bound;
+        let of_a_batch = bound.bytes as u64 / (file.meta.bytes / file.meta.rows.max(1)).max(1);
+        let first_rows = limit.or((!reading.allowed.alone()).then_some(of_a_batch));
+        let mut bound = bound;
         if let (Some(rows), None) = (limit, &self.request.filter) {
             let rows = usize::try_from(rows).unwrap_or(usize::MAX);
             bound.rows = bound.rows.min(rows.max(LEAST_ROWS));
@@ -411,7 +457,8 @@ impl ScanRun {
         files: Vec<LiveFile>,
         alone: bool,
         range: KeyRange,
-        running: &Running,
+        bound: Bound,
+        reading: &Reading,
     ) -> Current {
         let (reverse, as_of) = (self.request.reverse, self.request.as_of);
         let filter = self.request.filter.as_ref();
@@ -422,19 +469,19 @@ impl ScanRun {
             Some(_) => together,
             None => (together * 2).min(files.len().max(1)),
         };
-        let late = self.late || self.too_large(&files, together, running);
+        let late = self.late || self.too_large(&files, together, reading);
         let footer = files.iter().map(|f| f.meta.footer_bytes).max().unwrap_or(0);
         let footer = usize::try_from(footer)
             .unwrap_or(usize::MAX)
             .saturating_mul(4);
-        let sources = running.allowed.sources();
+        let sources = reading.allowed.sources();
         let stays = sources / most >= LEAST_OPEN.saturating_add(footer);
         let each = match stays {
             true => (sources / most).saturating_sub(footer),
             false => sources / 4 * 5 / together,
         };
         let part = |file: LiveFile| {
-            let mut request = self.file_request(&file, &range, running);
+            let mut request = self.file_request(&file, &range, bound, reading);
             if late {
                 request.columns = Vec::new();
             }
@@ -450,7 +497,7 @@ impl ScanRun {
                 // One at a time has the room of an eighth, and leaves the rows that wait.
                 false => (
                     request.bound.within(each / 4 * 3),
-                    (running.allowed.bytes() / 24) as u64,
+                    (reading.allowed.bytes() / 24) as u64,
                 ),
             };
             self.source(file, request, stays)
@@ -467,7 +514,7 @@ impl ScanRun {
             },
             told_apart: late,
             bytes: match self.least >= self.readers.room().most() {
-                true => running.allowed.bytes(),
+                true => reading.allowed.bytes(),
                 false => sources / 4 * 5,
             },
         };
@@ -475,17 +522,17 @@ impl ScanRun {
         if !late {
             return Current::Merged(Merged::new(keep, reverse, files, rows, &limits));
         }
-        let span = (running.allowed.bytes() / 8) as u64;
+        let span = (reading.allowed.bytes() / 8) as u64;
         let keys = Merged::new(keep, reverse, files, rows.clone(), &limits);
         Current::Late(Late::new(keys, rows, self.plan.read.clone(), span))
     }
 
     /// Whether not even one row of each file has room, with all memory there is.
-    fn too_large(&self, files: &[LiveFile], together: usize, running: &Running) -> bool {
+    fn too_large(&self, files: &[LiveFile], together: usize, reading: &Reading) -> bool {
         let row = files.iter().map(row_bytes).max().unwrap_or(0);
         let rows = row.saturating_mul(together as u64);
-        let all = running.allowed.bytes() >= self.readers.room().most();
-        all && rows > running.allowed.sources() as u64 && together > 1
+        let all = reading.allowed.bytes() >= self.readers.room().most();
+        all && rows > reading.allowed.sources() as u64 && together > 1
     }
 }
 
