@@ -2,9 +2,10 @@
 // handle works, and the database reopens.
 
 import assert from "node:assert/strict";
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "node:test";
+import { setTimeout as delay } from "node:timers/promises";
 import { tableFromArrays, tableToIPC } from "apache-arrow";
 import { directory, LakeshoreError, open } from "lakeshore";
 import { fixture, fixtureTable } from "./support/fixtures.mjs";
@@ -79,7 +80,7 @@ const cases = {
     /"id"/,
   ],
   "a value of 100 MB": [(t) => t.ingest(fixture("pyarrow-big-value")), "Invalid", /commit/],
-  "a value of 17 MB": [(t) => t.ingest(fixture("pyarrow-wide-value")), "Invalid", /"name"/],
+  "a value of 17 MB": [(t) => t.ingest(fixture("pyarrow-wide-value")), "Invalid", /commitBytes/],
   zstd: [(t) => t.ingest(fixture("pyarrow-zstd")), "Unsupported", /zstd/i],
   "rows that are not objects": [(t) => t.ingest([1, 2]), "Invalid", /row 0/],
   "a number": [(t) => t.ingest(5), "Invalid"],
@@ -174,7 +175,10 @@ function filesIn(path) {
 
 async function opened(path) {
   const db = await open({ data: directory(join(path, "data")), wal: directory(join(path, "wal")) });
-  return { db, table: await db.table("rows", fixtureTable) };
+  const table = await db.table("rows", fixtureTable);
+  // What a device keeps beside its WAL comes behind the call.
+  for (let i = 0; i < 1000 && !existsSync(join(path, "wal", "version")); i++) await delay(5);
+  return { db, table };
 }
 
 for (const [name, [call, code, message]] of Object.entries(cases)) {
