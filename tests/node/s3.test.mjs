@@ -65,7 +65,7 @@ test("options are checked when they are given, and no message shows a value", ()
     ["my-bucket", /s3\(\) takes options/],
     [{ anonymous: true }, /bucket is missing/],
     [{ ...good, bucket: 7 }, /bucket/],
-    [{ ...good, buckets: "x" }, /no option buckets.*bucket/],
+    [{ ...good, buckets: "x" }, /no option "buckets".*bucket/],
     [{ ...good, prefix: 7 }, /prefix/],
     [{ ...good, pathStyle: "hunter2" }, /pathStyle/],
     [{ ...good, timeoutMs: 0 }, /timeoutMs/],
