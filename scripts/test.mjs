@@ -69,10 +69,10 @@ const wasm = [
   ["wasm-pack in Chrome", () => testBrowser("chrome", env), countRust],
 ];
 const packaged = [
-  ["browser tests", () => nodeTest("browser", "--test-timeout=180000"), countNode],
+  ["browser tests", () => nodeTest("browser", "--test-timeout=400000"), countNode],
   ["rust example", () => rustExample()],
   // What bounds a test bounds its file, too: 1,000 commits take minutes.
-  ["edge tests", () => nodeTest("edge", `--test-timeout=${long ? 900_000 : 180_000}`), countNode],
+  ["edge tests", () => nodeTest("edge", `--test-timeout=${long ? 900_000 : 400_000}`), countNode],
   ["commands", () => run(process.execPath, ["--test", ...testsIn("commands")], { env }), countNode],
 ];
 
