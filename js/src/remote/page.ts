@@ -143,9 +143,7 @@ export class RemoteEngine implements Engine {
         new LakeshoreError("Unsupported", "the worker's script is of another version of the package: reload"),
       );
     } else if (hello.locked) {
-      // Granted only when the worker is no more.
-      const gone = () => this.fail(dead("its worker was terminated"));
-      navigator.locks.request(life, { signal: this.watching.signal }, gone).catch(() => undefined);
+      void this.watch(life);
     }
   }
 
@@ -158,6 +156,15 @@ export class RemoteEngine implements Engine {
     if (!message) return this.fail(noStart("its script did not load"));
     clearTimeout(this.patience);
     this.patience = setTimeout(() => this.fail(noStart(message)), brokenMs);
+  }
+
+  /** Waits for the worker's lock, which is granted only when the worker is no more. */
+  private async watch(life: string): Promise<void> {
+    // After the site's data was cleared an open page and a new worker have locks of their own each.
+    const { held = [] } = await navigator.locks.query().catch(() => ({}) as LockManagerSnapshot);
+    if (this.failure !== undefined || !held.some(({ name }) => name === life)) return;
+    const gone = () => this.fail(dead("its worker was terminated"));
+    navigator.locks.request(life, { signal: this.watching.signal }, gone).catch(() => undefined);
   }
 
   /** The worker is of no more use. */
