@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     data::rows::Rows,
-    env::Reservation,
+    env::{BoxFuture, Reservation},
     error::{Error, ErrorKind, Result},
     flush::{Target, write_commit},
     log::edit::{Edit, TableId},
@@ -136,7 +136,9 @@ impl Inner {
         let own = (!self.options.detached_tasks).then(|| self.clone());
         async move {
             if let Some(inner) = own {
-                inner.work_off_turn().await;
+                // In a box: what it takes would be a part of every call that waits.
+                let turn: BoxFuture<'_, ()> = Box::pin(inner.work_off_turn());
+                turn.await;
             }
             receiver.await.unwrap_or_else(|_| {
                 Err(Error::new(

@@ -149,3 +149,36 @@ export async function obey({ path }) {
     }
   }
 }
+
+/** Ingests that nobody awaits, of rows or of Arrow IPC in a buffer that is used again at once. */
+export async function unawaited({ path, memoryBytes, calls }) {
+  const { tableToIPC, tableFromArrays, vectorFromArray, Int64 } = await import("apache-arrow");
+  const schema = { id: "int64", v: "binary" };
+  return using(await openAt(path, { memoryBytes }), async (db) => {
+    const table = await db.table("t", { schema, primaryKey: ["id"] });
+    const values = Array.from({ length: 64 }, (_, i) => new Uint8Array(16 * 1024).fill(i + 1));
+    const commits = [];
+    let shared = new Uint8Array(0);
+    for (let call = 0; call < calls; call++) {
+      const id = (i) => BigInt(call * 64 + i);
+      if (call % 4 !== 0) {
+        commits.push(table.ingest(values.map((v, i) => ({ id: id(i), v }))));
+        continue;
+      }
+      const ids = vectorFromArray(
+        values.map((_, i) => id(i)),
+        new Int64(),
+      );
+      const bytes = tableToIPC(tableFromArrays({ id: ids }), "stream");
+      if (shared.length < bytes.length) shared = new Uint8Array(bytes.length);
+      shared.set(bytes);
+      commits.push(table.ingest(shared.subarray(0, bytes.length)));
+      shared.fill(0);
+    }
+    const done = await Promise.all(commits);
+    const inOrder = done.every(({ timestamp }, i) => i === 0 || timestamp > done[i - 1].timestamp);
+    await db.flush();
+    const { wasmMemoryBytes, memoryPeak } = await db.stats();
+    return { rows: await table.scan().count(), wasmMemoryBytes, memoryPeak, inOrder };
+  });
+}
