@@ -268,7 +268,11 @@ impl Inner {
         let Some(wal) = &self.wal else {
             return Err(Error::internal("there is no WAL"));
         };
-        self.keep_schema().await?;
+        if let Err(error) = self.keep_schema().await {
+            // It may say that the WAL is somebody else's: then the handle ends.
+            self.confirm_wal().await?;
+            return Err(error);
+        }
         let state = self.state();
         let decided = decide(&group, &state);
         let Some(database) = state.version.database else {

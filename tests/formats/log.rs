@@ -38,7 +38,7 @@ fn meta(id: u8, fresh: bool) -> Arc<SstableMeta> {
         footer_crc: 0xDEAD_BEEF,
         min_key: vec![0x80, 0, 0, 1],
         max_key: vec![0x80, 0, 3, 0xE8],
-        stamps: (!fresh).then_some((1_000, 2_000)),
+        stamps: (!fresh).then_some((1_764_000_000_000_001, 1_764_000_000_000_002)),
         multi_version: !fresh,
         columns: vec![
             ColumnStats {

@@ -184,7 +184,8 @@ async fn race_in(world: Arc<World>, race: Race) -> Outcome {
         outcome.gets += now.get - before.get;
         outcome.lists += now.list - before.list;
         outcome.checkpoints += now.put - before.put;
-        assert_eq!((now.delete, now.retries), (0, 0));
+        // The first table proves its store, and cleans up behind.
+        assert!(now.delete <= 1 && now.retries == 0, "{now:?}");
     }
     outcome.faults = world.faults();
     outcome.requests = outcome.puts + outcome.gets + outcome.lists;
