@@ -1,5 +1,4 @@
 //! The engine on wasm32 under Node, without the JavaScript door: `wasm-bindgen-test`.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use arrow_array::{Array, Int64Array, RecordBatch, StringArray, cast::AsArray, types::Int64Type};
 use arrow_schema::{DataType, Field};

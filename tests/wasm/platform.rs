@@ -1,6 +1,5 @@
 //! The wasm side of the seam, under Node: the runtime, and hosts in JavaScript, which keep the same
 //! invariants as native stores do.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 use crate::conformance;
 
