@@ -266,13 +266,18 @@ for (const way of ["panic", "out of memory"]) {
           new BroadcastChannel("fragile").postMessage("panic");
           // Until the worker has heard it.
           let code;
-          do code = await outcome(other.ingest([{ id: 1n }]));
+          do code = await outcome(db.refresh());
           while (code === "done");
           calls.push(code);
         } else {
           calls.push(outcome(table.ingest(new Uint8Array(30_000_000))));
         }
-        calls.push(outcome(table.scan().toArray()), outcome(bystander.flush()), outcome(bystander.stats()));
+        calls.push(outcome(table.scan().toArray()));
+        const others = [
+          outcome(other.ingest([{ id: 1n }])),
+          outcome(bystander.flush()),
+          outcome(bystander.stats()),
+        ];
         const outcomes = await Promise.all(calls);
         const ms = performance.now() - begin;
         const after = [await outcome(table.get({ id: 0n })), await outcome(db.close())];
@@ -281,12 +286,19 @@ for (const way of ["panic", "out of memory"]) {
         const found = await (await again.table("t")).scan({ select: ["id"] }).toArray();
         await again.close();
         hold = undefined;
-        rounds.push({ outcomes, after, ids: found.map(({ id }) => Number(id)), ms });
+        rounds.push({
+          outcomes,
+          others: await Promise.all(others),
+          after,
+          ids: found.map(({ id }) => Number(id)),
+          ms,
+        });
       }
       return rounds;
     }, way);
-    for (const [round, { outcomes, after, ids, ms }] of seen.entries()) {
+    for (const [round, { outcomes, others, after, ids, ms }] of seen.entries()) {
       assert.deepEqual(new Set([...outcomes, ...after]), new Set(["Internal"]), JSON.stringify(seen[round]));
+      assert.deepEqual(others, ["done", "done", "done"], "another database goes on");
       for (let n = 0; n <= round; n++)
         assert.ok(ids.includes(n) && ids.includes(100 + n), `round ${round}: ${ids}`);
       assert.ok(ms < 1000, `${ms} ms`);
