@@ -321,9 +321,9 @@ test("two devices that come and go at random end with what was uploaded last", {
       await device.open();
       seen.restarts += 1;
     } else if (what === 4 || what === 5) {
-      const { code } = await device.refusal("upload");
+      const { code, message } = await device.refusal("upload");
       const refused = isCut[which] && expected.pendingOf(which) > 0;
-      assert.equal(code, refused ? "Unavailable" : undefined, `step ${step}`);
+      assert.equal(code, refused ? "Unavailable" : undefined, `step ${step}, ${hours} h: ${message}`);
       if (!isCut[which]) expected.uploaded(which);
       seen.uploads += 1;
     } else if ((what === 6 || what === 7) && !isCut[which]) {

@@ -91,6 +91,7 @@ impl S3 {
         let mut again = false;
         loop {
             let began = self.inner.runtime.monotonic();
+            let signed_for = self.inner.skew.load(Relaxed);
             let timeout = bounds.attempt(&tries);
             let (request, keys) = self.prepare(&common, refused.as_ref(), timeout).await?;
             tries.took(self.since(began), Duration::ZERO);
@@ -107,7 +108,8 @@ impl S3 {
                 Some(Err(failure)) => {
                     let error = asked.error(ErrorKind::Unavailable, &failure.message);
                     let may_be_skew = failure.hidden && keys.is_some() && tries.may_ask_time();
-                    let was_skew = may_be_skew && self.ask_time(&common.path, timeout).await;
+                    let was_skew =
+                        may_be_skew && self.ask_time(&common.path, timeout, signed_for).await;
                     // Nobody can say that it was refused.
                     if was_skew && call.op != Op::PutIfAbsent {
                         Verdict::Skewed {
@@ -187,11 +189,11 @@ impl S3 {
         (answer, self.since(began))
     }
 
-    /// Whether requests were signed for a wrong time, as the store tells now. Some stores leave CORS out where
+    /// Whether a request was signed for a wrong time, by that correction of the clock, as the store tells now: another
+    /// request may have found it out meanwhile. Some stores leave CORS out where
     /// they refuse a signature, so that a browser shows neither the refusal nor their time; of a request that
     /// nobody signed they show it, whatever they say to it.
-    async fn ask_time(&self, path: &str, timeout: Duration) -> bool {
-        let before = self.inner.skew.load(Relaxed);
+    async fn ask_time(&self, path: &str, timeout: Duration, signed_for: i64) -> bool {
         let request = HttpRequest {
             method: "GET",
             url: self.inner.place.url(path, ""),
@@ -211,7 +213,7 @@ impl S3 {
             self.hear(&answer);
         }
         let after = self.inner.skew.load(Relaxed);
-        after.saturating_sub(before).saturating_abs() > TOLERATED
+        after.saturating_sub(signed_for).saturating_abs() > TOLERATED
     }
 
     /// The time that the bytes of an attempt may take.
