@@ -80,7 +80,7 @@ fn a_second_writer_soon_gets_its_turn_whatever_the_latencies() {
     // It took 5 to 20 s in each where the first left no gaps.
     longest.sort();
     assert!(longest[4] < Duration::from_secs(4), "{longest:?}");
-    assert!(longest[7] < Duration::from_secs(10), "{longest:?}");
+    assert!(longest[7] < Duration::from_secs(15), "{longest:?}");
 }
 
 /// Turns are guesses: whatever clocks and callers do, commits go on.

@@ -184,8 +184,8 @@ async fn race_in(world: Arc<World>, race: Race) -> Outcome {
         outcome.gets += now.get - before.get;
         outcome.lists += now.list - before.list;
         outcome.checkpoints += now.put - before.put;
-        // The first table proves its store, and cleans up behind.
-        assert!(now.delete <= 1 && now.retries == 0, "{now:?}");
+        // The first table proves its store, and cleans up behind, through faults if need be.
+        assert!(now.delete <= 4 && now.retries == 0, "{now:?}");
     }
     outcome.faults = world.faults();
     outcome.requests = outcome.puts + outcome.gets + outcome.lists;
