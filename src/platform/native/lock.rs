@@ -141,6 +141,8 @@ impl Drop for Lock {
         if self.is_ours().unwrap_or(false) {
             let _ = self.file.set_len(0);
         }
+        // Closing alone leaves it to a process that was forked off and has not begun its program yet.
+        let _ = self.file.unlock();
     }
 }
 
