@@ -108,8 +108,10 @@ impl S3 {
                 Some(Err(failure)) => {
                     let error = asked.error(ErrorKind::Unavailable, &failure.message);
                     let may_be_skew = failure.hidden && keys.is_some() && tries.may_ask_time();
-                    let was_skew =
-                        may_be_skew && self.ask_time(&common.path, timeout, signed_for).await;
+                    let was_skew = may_be_skew
+                        && self
+                            .ask_time(&common.path, timeout, signed_for, &mut tries)
+                            .await;
                     // Nobody can say that it was refused.
                     if was_skew && call.op != Op::PutIfAbsent {
                         Verdict::Skewed {
@@ -193,7 +195,13 @@ impl S3 {
     /// request may have found it out meanwhile. Some stores leave CORS out where
     /// they refuse a signature, so that a browser shows neither the refusal nor their time; of a request that
     /// nobody signed they show it, whatever they say to it.
-    async fn ask_time(&self, path: &str, timeout: Duration, signed_for: i64) -> bool {
+    async fn ask_time(
+        &self,
+        path: &str,
+        timeout: Duration,
+        signed_for: i64,
+        tries: &mut Tries,
+    ) -> bool {
         let request = HttpRequest {
             method: "GET",
             url: self.inner.place.url(path, ""),
@@ -211,6 +219,7 @@ impl S3 {
         if let Some(Ok(answer)) = within(&*self.inner.runtime, timeout, sending).await {
             self.inner.counts.answered(answer.body.len());
             self.hear(&answer);
+            tries.told_time();
         }
         let after = self.inner.skew.load(Relaxed);
         after.saturating_sub(signed_for).saturating_abs() > TOLERATED

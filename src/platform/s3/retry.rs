@@ -17,7 +17,7 @@ pub(super) struct Tries {
     moved: Duration,
     /// Whether it was signed again with the store's time.
     reset_clock: bool,
-    /// Whether the store was asked for its time.
+    /// Whether the store was asked for its time, and answered.
     asked_time: bool,
     /// Whether other credentials were taken.
     renewed: bool,
@@ -36,9 +36,14 @@ impl Tries {
         bytes.min((bytes * 2).saturating_sub(self.moved))
     }
 
-    /// Whether the store may be asked for its time: once.
-    pub(super) fn may_ask_time(&mut self) -> bool {
-        !std::mem::replace(&mut self.asked_time, true)
+    /// Whether the store may be asked for its time: until it said it.
+    pub(super) fn may_ask_time(&self) -> bool {
+        !self.asked_time
+    }
+
+    /// It did.
+    pub(super) fn told_time(&mut self) {
+        self.asked_time = true;
     }
 }
 
