@@ -32,6 +32,8 @@ const AMZ_DATE: &str = "20231114T22";
 struct Browser {
     asked: Mutex<Vec<&'static str>>,
     down: AtomicBool,
+    /// So many of the next requests meet a connection that died.
+    dead: AtomicU32,
 }
 
 impl Http for Browser {
@@ -51,9 +53,11 @@ impl Http for Browser {
             (None, _) => ("unsigned", 403),
         };
         self.asked.lock().unwrap().push(asked);
+        let one_less = |left: u32| left.checked_sub(1);
+        let is_dead = self.dead.fetch_update(SeqCst, SeqCst, one_less).is_ok();
         let answer = match status {
             0 => None,
-            _ if self.down.load(SeqCst) => None,
+            _ if self.down.load(SeqCst) || is_dead => None,
             _ => Some(HttpAnswer {
                 status,
                 headers: vec![
@@ -181,10 +185,24 @@ async fn a_conditional_put_is_not_repeated_all_the_same() {
 }
 
 #[tokio::test]
-async fn a_line_that_is_down_is_asked_for_the_time_once_a_call() {
+async fn a_line_that_is_down_is_asked_for_the_time_once_an_attempt() {
     let (browser, _, store) = device(0);
     browser.down.store(true, SeqCst);
     let error = store.get("k").await.unwrap_err();
     assert!(error.message().contains("Failed to fetch"), "{error}");
-    assert_eq!(browser.take(), ["signed", "unsigned", "signed", "signed"]);
+    let attempts = ["signed", "unsigned"].repeat(3);
+    assert_eq!(browser.take(), attempts);
+}
+
+/// A device in Chromium met both in one call, and took the refusal for an outage.
+#[tokio::test]
+async fn a_connection_that_died_does_not_hide_a_clock_that_jumped() {
+    let (browser, _, store) = device(YEAR);
+    browser.dead.store(2, SeqCst);
+    assert_eq!(store.get("k").await.unwrap().unwrap(), "1");
+    let dead = ["signed", "unsigned"];
+    assert_eq!(
+        browser.take(),
+        [&dead[..], &["signed", "unsigned", "signed"]].concat()
+    );
 }

@@ -216,11 +216,13 @@ impl S3 {
         };
         self.inner.counts.attempt(&Op::Get, 0, true);
         let sending = self.inner.http.send(request);
+        let began = self.inner.runtime.monotonic();
         if let Some(Ok(answer)) = within(&*self.inner.runtime, timeout, sending).await {
             self.inner.counts.answered(answer.body.len());
             self.hear(&answer);
             tries.told_time();
         }
+        tries.took(self.since(began), Duration::ZERO);
         let after = self.inner.skew.load(Relaxed);
         after.saturating_sub(signed_for).saturating_abs() > TOLERATED
     }
