@@ -3,6 +3,7 @@
 //   node scripts/test.mjs --long          randomised tests run for longer
 //   node scripts/test.mjs --only=WORD     the steps whose name has WORD (set-up always runs, build and servers where one of them needs these)
 //   node scripts/test.mjs --from=WORD     the steps from the first whose name has WORD on, as after a failure
+//   node scripts/test.mjs --keep-going    the steps after a failure, too
 //   node scripts/test.mjs --list          the names of the steps that would be run
 
 import { readFileSync, readdirSync } from "node:fs";
@@ -17,6 +18,7 @@ import { setup } from "./setup.mjs";
 const description = JSON.parse(readFileSync(join(root, "package.json"), "utf8"));
 const wasmTarget = "wasm32-unknown-unknown";
 const long = process.argv.includes("--long");
+const keepGoing = process.argv.includes("--keep-going");
 const argument = (name) => process.argv.find((a) => a.startsWith(`--${name}=`))?.slice(name.length + 3) ?? "";
 const [only, from] = [argument("only"), argument("from")];
 const env = long ? { LAKESHORE_TEST_LONG: "1", TEST_SECONDS: process.env.TEST_SECONDS ?? "60" } : {};
@@ -183,9 +185,15 @@ function asked() {
 
 async function runSteps(steps) {
   for (const [name, action, count] of steps) {
-    let output;
-    await step(name, async () => (output = await action()));
-    passed += count ? count(String(output)) : 1;
+    try {
+      let output;
+      await step(name, async () => (output = await action()));
+      passed += count ? count(String(output)) : 1;
+    } catch (error) {
+      if (!keepGoing) throw error;
+      console.error(error.message);
+      failed += 1;
+    }
   }
 }
 
@@ -200,7 +208,7 @@ async function main() {
       else await beside(...one.map((lane) => () => runSteps(chosen(lane))));
     }
   } catch (error) {
-    failed = 1;
+    failed += 1;
     console.error(error.message);
   } finally {
     await servers?.stop();
