@@ -123,7 +123,8 @@ async function withoutPaths() {
   const sources = existsSync(registry) ? readdirSync(registry).map((name) => join(registry, name)) : [];
   const sysroot = (await run("rustc", ["--print", "sysroot"], { quiet: true })).trim();
   const library = join(sysroot, "lib", "rustlib", "src", "rust");
-  const places = [...sources.map((source) => [source, ""]), [library, "rust"], [root, "lakeshore"]];
+  // Ours are relative to the checkout: naming it would make every checkout compile all dependencies again.
+  const places = [...sources.map((source) => [source, ""]), [library, "rust"]];
   return places.map(([from, to]) => `--remap-path-prefix=${from}=${to}`);
 }
 

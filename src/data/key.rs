@@ -208,6 +208,20 @@ pub fn encode_value(column: &dyn Array, row: usize) -> Result<Option<Vec<u8>>> {
     Ok(Some(out))
 }
 
+/// The same, but no more than its first `most` bytes, and no copy of the rest.
+pub fn encode_prefix(column: &dyn Array, row: usize, most: usize) -> Result<Option<Vec<u8>>> {
+    if column.is_null(row) || fixed_width(column.data_type()).is_some() {
+        let mut value = encode_value(column, row)?;
+        if let Some(value) = value.as_mut().filter(|value| value.len() > most) {
+            value.truncate(most);
+            value.shrink_to_fit();
+        }
+        return Ok(value);
+    }
+    let value = variable_value(column, row)?;
+    Ok(value.get(..most.min(value.len())).map(<[u8]>::to_vec))
+}
+
 /// Appends the encoding of one non-null value; `last` says whether it ends the key.
 pub fn append_value(column: &dyn Array, row: usize, last: bool, out: &mut Vec<u8>) -> Result<()> {
     if let Some(width) = fixed_width(column.data_type()) {

@@ -37,10 +37,10 @@ pub struct Memory {
 }
 
 impl Memory {
-    /// Shares of `bytes`: three eighths for writes, two for jobs, two for reads. The last eighth is what
-    /// nobody reserves: code, stack, small objects, and the gaps of the allocator.
+    /// Shares of `bytes`, without what the module itself takes of them: three eighths for writes, two for jobs,
+    /// two for reads. The last eighth is what nobody reserves: small objects, and the gaps of the allocator.
     pub fn new(bytes: usize) -> Self {
-        let eighth = bytes / 8;
+        let eighth = bytes.saturating_sub(crate::platform::MODULE_BYTES) / 8;
         Self {
             writes: Budget::new("writes", eighth.saturating_mul(3)),
             jobs: Budget::new("upkeep", eighth.saturating_mul(2)),

@@ -18,6 +18,10 @@ compile_error!("feature `js` is the door of the wasm32 build: leave it off nativ
 /// Whether defaults should suit 128 MB of memory.
 pub(crate) const SMALL_MEMORY: bool = cfg!(target_arch = "wasm32");
 
+/// Bytes of `Options::memory_bytes` that are taken before a database is opened: on wasm the stack and the
+/// module's constants (1.4 MiB, counted by `db.stats()` after an open), and a page table's rounding.
+pub(crate) const MODULE_BYTES: usize = if SMALL_MEMORY { 3 << 19 } else { 0 };
+
 /// Bytes of memory that a database may use by default: 64 MiB on wasm; natively a quarter of the machine's,
 /// at most 1 GiB.
 pub(crate) fn memory_bytes() -> usize {

@@ -204,6 +204,9 @@ impl Fetcher {
             if at == range.start && end == range.end {
                 return Ok(part);
             }
+            if at == range.start {
+                joined.reserve((range.end - range.start) as usize);
+            }
             joined.extend_from_slice(&part);
             at = end;
         }

@@ -61,7 +61,8 @@ impl StatsBuilder {
             let column = column.as_ref();
             let found = extremes(column, live.as_ref());
             let encode = |row: Option<usize>| match row {
-                Some(row) => key::encode_value(column, row),
+                // One byte more than a bound has says that it is one of a longer value.
+                Some(row) => key::encode_prefix(column, row, BOUND_BYTES + 1),
                 None => Ok(None),
             };
             let found = ColumnStats {

@@ -424,3 +424,37 @@ async fn random_writes(seed: u64) {
     counting.holds(&format!("seed {seed}"), memory);
     db.close().await.unwrap();
 }
+
+/// Each commit takes most of what writes have: while one is made ready, another finds no room.
+#[test]
+fn threads_that_ingest_the_largest_commits_at_once_wait_for_each_other() {
+    let place = tempfile::tempdir().unwrap();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(4)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        let memory = 16 * MIB;
+        let db = open(place.path(), true, small(memory)).await;
+        let table = binary_table(&db).await;
+        let writers: Vec<_> = (0..4i64)
+            .map(|writer| {
+                let table = table.clone();
+                tokio::spawn(async move {
+                    for turn in 0..12 {
+                        let values = noise(memory / 8 / 8192 - 4, 8192 - 32, 9);
+                        let rows = batch((writer * 100 + turn) * 1000, &[("v", values)]);
+                        table.ingest(&[rows]).await.unwrap();
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.await.unwrap();
+        }
+        let rows = memory / 8 / 8192 - 4;
+        assert_eq!(count(&table).await, 48 * rows as u64);
+        db.close().await.unwrap();
+    });
+}

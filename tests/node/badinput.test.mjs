@@ -177,7 +177,8 @@ async function opened(path) {
   const db = await open({ data: directory(join(path, "data")), wal: directory(join(path, "wal")) });
   const table = await db.table("rows", fixtureTable);
   // What a device keeps beside its WAL comes behind the call.
-  for (let i = 0; i < 1000 && !existsSync(join(path, "wal", "version")); i++) await delay(5);
+  const isKept = () => ["uploads", "version"].every((name) => existsSync(join(path, "wal", name)));
+  for (let i = 0; i < 1000 && !isKept(); i++) await delay(5);
   return { db, table };
 }
 

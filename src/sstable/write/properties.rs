@@ -1,6 +1,6 @@
 //! How columns are encoded: LZ4_RAW; dictionaries (at most 64 KiB) only where the first rows promise
 //! that they pay, never for keys, so that a point read needs no dictionary page; deltas for integer
-//! keys; pages of at most 128 KiB with a page index. Columns that are encoded one after the other have a
+//! keys; pages of at most 128 KiB with a page index; large values without dictionary and statistics. Columns that are encoded one after the other have a
 //! dictionary only where their chunk is large enough to repay its table.
 
 use crate::data::{
@@ -24,6 +24,10 @@ const SAMPLE_ROWS: usize = 1024;
 /// A chunk of fewer bytes is plain: the table of a dictionary would cost more than it saves.
 const LEAST_FOR_DICTIONARY: usize = 4096;
 
+/// Values that are larger on average have neither dictionary nor Parquet's own statistics: a dictionary has room
+/// for few of them, and both cost whole copies while they are written.
+const LARGE_VALUE: u64 = 8 * 1024;
+
 /// How the columns of a file are encoded.
 pub(super) struct Properties {
     page_rows: usize,
@@ -35,6 +39,7 @@ pub(super) struct Properties {
 struct Column {
     key: bool,
     repeats: bool,
+    large: bool,
 }
 
 impl Properties {
@@ -43,6 +48,7 @@ impl Properties {
         let of = |(index, column): (usize, &ArrayRef)| Column {
             key: schema.is_key(index),
             repeats: repeats(column),
+            large: is_large(column),
         };
         let storage = columns.iter().take(schema.storage().fields().len());
         Self {
@@ -84,6 +90,7 @@ impl Properties {
         let column = Column {
             key,
             repeats: first.is_none_or(repeats),
+            large: first.is_some_and(is_large),
         };
         let basis = self.basis().set_dictionary_enabled(!small);
         match at < self.columns.len() {
@@ -126,7 +133,10 @@ fn of_column(
     if column.key && is_plain_integer(field.data_type()) {
         builder = builder.set_column_encoding(path.clone(), Encoding::DELTA_BINARY_PACKED);
     }
-    match column.key || !column.repeats {
+    if column.large {
+        builder = builder.set_column_statistics_enabled(path.clone(), EnabledStatistics::None);
+    }
+    match column.key || !column.repeats || column.large {
         true => builder.set_column_dictionary_enabled(path, false),
         false => builder,
     }
@@ -135,6 +145,13 @@ fn of_column(
 /// Integers that Parquet holds as INT32 or INT64.
 fn is_plain_integer(data_type: &DataType) -> bool {
     data_type.is_integer() || matches!(data_type, DataType::Timestamp(..) | DataType::Date32)
+}
+
+/// Whether the first values are large. Nested columns are not looked into: their values are what they hold.
+fn is_large(column: &ArrayRef) -> bool {
+    let rows = column.len().min(SAMPLE_ROWS);
+    let bytes = slice_bytes(column, 0, rows);
+    !column.data_type().is_nested() && bytes > LARGE_VALUE * rows as u64
 }
 
 /// Whether at most half of the first values are distinct. Nested columns are not looked into.
