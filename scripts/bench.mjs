@@ -34,11 +34,12 @@ async function packaged(where) {
 /** The rivals' manifest and target directory are their own: they are never dependencies of the product. */
 async function native() {
   const manifest = ["--manifest-path", join(root, "bench", "native", "Cargo.toml")];
+  // In the crate's own target directory its library would be replaced by one of other dependencies.
+  const env = { CARGO_TARGET_DIR: join(cache, "target-bench") };
   if (process.env.SMALL) {
     await run("cargo", ["metadata", "--locked", "--format-version", "1", ...manifest], { quiet: true });
-    return run("cargo", ["run", "-q", "--locked", "--no-default-features", ...manifest]);
+    return run("cargo", ["run", "-q", "--locked", "--no-default-features", ...manifest], { env });
   }
-  const env = { CARGO_TARGET_DIR: join(cache, "target-bench") };
   await compile("bench", ["build", "--release", "--locked", ...manifest], { env });
   return run(join(env.CARGO_TARGET_DIR, "release", "lakeshore-bench"), [], { env });
 }
