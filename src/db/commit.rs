@@ -70,6 +70,18 @@ pub(super) enum Job {
     Barrier(oneshot::Sender<()>),
 }
 
+impl Job {
+    /// Tells who waits that nothing was done for it.
+    fn not_begun(self) {
+        let (Self::Commit(_, sender) | Self::Late(_, sender)) = self else {
+            return;
+        };
+        let message = "nothing was written: the call that was to commit this one was given up, or the \
+                       runtime is shutting down; commit again";
+        let _ = sender.send(Err(Error::new(ErrorKind::Unavailable, message)));
+    }
+}
+
 /// Rows that wait for memory where their caller has them.
 pub(super) struct Late {
     place: Place,
@@ -445,7 +457,12 @@ impl<'a> Turn<'a> {
 
     /// Takes all that waits; whether there is anything to do.
     fn fill(&mut self) -> bool {
-        self.jobs.append(&mut self.inner.queue().waiting);
+        let mut queue = self.inner.queue();
+        self.jobs.append(&mut queue.waiting);
+        // Without a task nobody of a later turn comes after these, who may vanish.
+        if !self.inner.options.detached_tasks {
+            queue.late = 0;
+        }
         !self.jobs.is_empty()
     }
 
@@ -459,23 +476,24 @@ impl<'a> Turn<'a> {
         !self.jobs.is_empty()
     }
 
-    /// Prepares those that waited for memory: as many as there is memory for, but at least the first.
+    /// Prepares those that waited for memory: as many as there is memory for, but at least the first. Each stays
+    /// in its place until its memory is there, because this may be given up while it waits.
     async fn make_ready(&mut self) {
-        let mut ready = VecDeque::new();
-        while ready.len() < GROUP_COMMITS
-            && let Some(job) = self.jobs.pop_front()
+        let mut ready = 0;
+        while ready < GROUP_COMMITS
+            && let Some(job) = self.jobs.get(ready)
         {
-            let Job::Late(late, sender) = job else {
-                ready.push_back(job);
+            let Job::Late(Late { cost, .. }, _) = *job else {
+                ready += 1;
                 continue;
             };
-            let memory = match self.inner.memory.writes.try_reserve(late.cost) {
+            let memory = match self.inner.memory.writes.try_reserve(cost) {
                 Some(memory) => Ok(memory),
-                None if ready.is_empty() => self.inner.memory_for(late.cost).await,
-                None => {
-                    self.jobs.push_front(Job::Late(late, sender));
-                    break;
-                }
+                None if ready == 0 => self.inner.memory_for(cost).await,
+                None => break,
+            };
+            let Some(Job::Late(late, sender)) = self.jobs.remove(ready) else {
+                break;
             };
             self.late_is_done();
             let Late {
@@ -484,28 +502,28 @@ impl<'a> Turn<'a> {
             let prepared =
                 memory.and_then(|memory| self.inner.prepare(&place, given, kind, memory));
             match prepared {
-                Ok(Some(prepared)) => ready.push_back(Job::Commit(prepared, sender)),
+                Ok(Some(prepared)) => {
+                    self.jobs.insert(ready, Job::Commit(prepared, sender));
+                    ready += 1;
+                }
                 Ok(None) => drop(sender.send(Ok(self.inner.nothing()))),
                 Err(error) => drop(sender.send(Err(error))),
             }
         }
-        while let Some(job) = ready.pop_back() {
-            self.jobs.push_front(job);
-        }
     }
 
     fn late_is_done(&self) {
-        let mut queue = self.inner.queue();
-        queue.late = queue.late.saturating_sub(1);
+        if self.inner.options.detached_tasks {
+            let mut queue = self.inner.queue();
+            queue.late = queue.late.saturating_sub(1);
+        }
     }
 }
 
 impl Drop for Turn<'_> {
     fn drop(&mut self) {
-        let late = self.jobs.iter().filter(|job| matches!(job, Job::Late(..)));
-        let late = late.count();
-        let mut queue = self.inner.queue();
-        queue.late = queue.late.saturating_sub(late);
+        // Those that were being committed are not here any more.
+        self.jobs.drain(..).for_each(Job::not_begun);
     }
 }
 
@@ -538,9 +556,12 @@ impl Worker {
 impl Drop for Worker {
     fn drop(&mut self) {
         if !self.ended {
-            let mut queue = self.inner.queue();
-            queue.waiting.clear();
-            (queue.running, queue.late) = (false, 0);
+            let waiting = {
+                let mut queue = self.inner.queue();
+                (queue.running, queue.late) = (false, 0);
+                std::mem::take(&mut queue.waiting)
+            };
+            waiting.into_iter().for_each(Job::not_begun);
         }
     }
 }

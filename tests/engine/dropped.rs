@@ -4,7 +4,7 @@ use crate::support;
 
 use lakeshore::{
     Changes, ChangesOptions, Cursor, Db, ErrorKind, Options, Result, Scan, ScanBuilder,
-    env::Storage,
+    TransactionOptions, env::Storage,
 };
 use std::{
     sync::{Arc, atomic::Ordering::SeqCst},
@@ -178,4 +178,61 @@ fn what_met_damage_goes_on_saying_so() {
     };
     let mut changes = db.changes(since).unwrap();
     check(&mut || Ok(run(&stage, changes.next())?.is_some()));
+}
+
+#[test]
+fn a_commit_that_is_dropped_or_vanishes_while_it_waits_for_memory_is_waited_for_by_nobody() {
+    for vanishes in [false, true] {
+        let stage = Stage::new(1);
+        let options = Options {
+            memory_bytes: 16 << 20,
+            detached_tasks: false,
+            ..Options::default()
+        };
+        let db = run(&stage, Db::open(stage.env(), options)).unwrap();
+        let table = run(&stage, engine::table(&db, "t"));
+        let large = |id| {
+            let row = engine::Row {
+                name: "x".repeat(1_900_000),
+                n: 1,
+            };
+            engine::batch(&[(id, row)])
+        };
+        let small = |id: i64| engine::batch(&engine::rows(id, id + 1, 1));
+        // Something that a flush would free, and a transaction that has much of what writes may take.
+        run(&stage, table.ingest(&[small(0)])).unwrap();
+        let holds = db.begin(TransactionOptions::default()).unwrap();
+        holds.table("t").unwrap().ingest(&[large(1)]).unwrap();
+        stage.gate.close("data/");
+        let mut late = Box::pin(table.ingest(&[large(2)]));
+        let mut companion = Box::pin(table.ingest(&[small(3)]));
+        assert!(poll(&mut late).is_pending());
+        assert_eq!(db.stats().flushing, 1, "it does not wait for memory");
+        if vanishes {
+            std::mem::forget(late);
+        } else {
+            drop(late);
+            let Poll::Ready(told) = poll(&mut companion) else {
+                panic!("its companion waits");
+            };
+            let refused = told.unwrap_err();
+            assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
+            assert!(
+                refused.message().contains("nothing was written"),
+                "{refused}"
+            );
+        }
+        let before = db.stats().memory_used;
+        let next = table.ingest(&[small(4)]);
+        let prepared = db.stats().memory_used - before;
+        assert!(
+            prepared > 0,
+            "it waits for memory, of which there is enough"
+        );
+        stage.gate.open();
+        run(&stage, next).unwrap();
+        drop(holds);
+        let content = run(&stage, engine::content(&table)).unwrap();
+        assert_eq!(content.into_keys().collect::<Vec<_>>(), [0, 4]);
+    }
 }
