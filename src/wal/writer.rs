@@ -10,7 +10,9 @@
 //!   durable, a crash may bring the failed append back, if all its bytes had been written: it was
 //!   answered `Unavailable`, and is then found committed, with nothing durable after it.)
 //! - After a failed sync nothing is trusted: the operating system may have dropped the dirty pages
-//!   and call the next sync a success. Every later call fails until the WAL is reopened.
+//!   and call the next sync a success. Every later call fails until the WAL is reopened. So it is if,
+//!   after a write, nobody can tell whether the WAL is still ours: its frames count, and its caller does
+//!   not have them.
 //! - Fence: an append is acknowledged only if the directory's lock was still held, and the segment still
 //!   had its name, when its bytes were where the policy wants them.
 //! - State changes before an await, never only after it: a dropped future leaves a usable writer.
@@ -192,7 +194,11 @@ impl WalWriter {
     /// was it still ours when they got there? Whoever took it later has read them.
     async fn confirm_written(&mut self) -> Result<()> {
         if let Err(error) = self.confirm() {
-            // Who took it may have read them, or not.
+            // Who took it may have read them, or not. If nobody could tell whether somebody did, they are
+            // written, and this handle goes on without them.
+            if error.kind() != ErrorKind::Closed {
+                self.state = State::Poisoned;
+            }
             let message = format!(
                 "{}: whether the commits just written are in it is not known",
                 error.message()
@@ -205,7 +211,7 @@ impl WalWriter {
         };
         match confirmed {
             Err(error) if error.kind() != ErrorKind::Closed => {
-                // Nobody could tell. They are written, and this handle goes on without them.
+                // Nobody could tell, either.
                 self.state = State::Poisoned;
                 let message =
                     "the commits are written, but whether they are in the WAL is not known";
@@ -363,8 +369,8 @@ impl WalWriter {
         Error::new(
             ErrorKind::Unavailable,
             format!(
-                "an earlier sync of the WAL in {} failed, so what it holds is not known: reopen the \
-                 database",
+                "an earlier sync or check of the WAL in {} failed, so what it holds is not known: \
+                 reopen the database",
                 self.storage.describe()
             ),
         )

@@ -184,3 +184,30 @@ fn a_runtime_that_shuts_down_answers_the_commits_that_wait() {
     assert!(error.message().contains("nothing was written"), "{error}");
     drop(db);
 }
+
+/// The rows are in the WAL and not in the handle: what it acknowledged next would stand for them.
+#[tokio::test]
+async fn after_a_write_whose_lock_cannot_be_asked_only_a_reopen_decides() {
+    let world = CrashStorage::new(1);
+    let db = Db::open(env(&world, true), options(0)).await.unwrap();
+    let table = engine::table(&db, "t").await;
+    let ingest = |from, to| table.ingest(&[engine::batch(&engine::rows(from, to, 1))]);
+    ingest(0, 5).await.unwrap();
+    // Asked before the write it answers, after it not.
+    world.fail_confirm(1);
+    let unknown = ingest(5, 10).await.unwrap_err();
+    assert_eq!(unknown.kind(), ErrorKind::Unknown, "{unknown}");
+    let refused = ingest(10, 15).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
+    assert!(refused.message().contains("reopen"), "{refused}");
+    let _ = db.flush().await;
+    drop((table, db.close().await));
+    for _ in 0..2 {
+        let db = Db::open(env(&world, true), options(0)).await.unwrap();
+        let content = engine::content(&db.table("t").unwrap()).await.unwrap();
+        let expected: engine::Model = engine::rows(0, 10, 1).into_iter().collect();
+        assert_eq!(content, expected);
+        db.flush().await.unwrap();
+        db.close().await.unwrap();
+    }
+}

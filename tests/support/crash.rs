@@ -57,6 +57,8 @@ struct World {
     fail_at: BTreeMap<u64, When>,
     stopped: bool,
     ignore_sync: bool,
+    /// So many questions whether a lock is held are answered; then one fails.
+    confirms: Option<usize>,
     trace: Vec<String>,
     random: Option<Random>,
 }
@@ -196,6 +198,11 @@ impl CrashStorage {
     /// Every operation from now on breaks off before.
     pub fn stop(&self) {
         self.world().stopped = true;
+    }
+
+    /// After `n` more questions whether a lock is held, one cannot be answered.
+    pub fn fail_confirm(&self, n: usize) {
+        self.world().confirms = Some(n);
     }
 
     /// The planted mutant: syncs of append files do nothing and say `Ok`.
@@ -650,6 +657,19 @@ impl Drop for Guard {
 }
 
 impl LockGuard for Guard {
+    fn confirm(&self) -> Result<()> {
+        let mut world = self.store.world();
+        world.confirms = match world.confirms {
+            Some(0) => {
+                world.confirms = None;
+                let why = "too many open files";
+                return Err(Error::new(ErrorKind::Unavailable, why));
+            }
+            left => left.map(|left| left - 1),
+        };
+        Ok(())
+    }
+
     fn release(self: Box<Self>) -> BoxFuture<'static, Result<()>> {
         Box::pin(async move {
             drop(self);
