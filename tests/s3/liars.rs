@@ -567,6 +567,66 @@ async fn credentials_about_to_expire_are_asked_for_once_and_not_at_every_request
     }
 }
 
+/// Never answers.
+struct Silent;
+
+impl CredentialProvider for Silent {
+    fn credentials(&self) -> BoxFuture<'_, lakeshore::Result<Credentials>> {
+        Box::pin(std::future::pending())
+    }
+}
+
+#[tokio::test]
+async fn requests_at_once_do_not_wait_one_after_the_other_for_a_silent_provider() {
+    for concurrency in [8, 0] {
+        let options = S3Options {
+            endpoint: Some("http://127.0.0.1:1".to_owned()),
+            access: Access::Provider(Arc::new(Silent)),
+            timeout: Duration::from_millis(200),
+            concurrency,
+            ..S3Options::new("bucket")
+        };
+        let store = native::s3(options).unwrap();
+        let began = Instant::now();
+        let gets = (0..8).map(|_| store.get("a"));
+        for got in futures_util::future::join_all(gets).await {
+            let error = got.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            assert!(error.message().contains("credentials"), "{error}");
+        }
+        let took = began.elapsed().as_millis();
+        assert!((200..500).contains(&took), "{took} ms");
+    }
+}
+
+#[tokio::test]
+async fn a_time_out_of_any_length_is_taken_and_none_at_all_is_not() {
+    let refused = native::s3(S3Options {
+        timeout: Duration::ZERO,
+        ..S3Options::new("bucket")
+    })
+    .unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Invalid, "{refused}");
+    assert!(refused.message().contains("timeout"), "{refused}");
+    // An answer that is tried again, and then one that is not.
+    let busy = answer("503 Slow Down", "retry-after: 0\r\n", "");
+    let done = answer("200 OK", "etag: \"1\"\r\n", "");
+    for timeout in [Duration::MAX, Duration::from_nanos(1)] {
+        let (busy, done) = (busy.clone(), done.clone());
+        let liar = Liar::start(move |_, n| if n == 1 { &busy } else { &done }.clone().into()).await;
+        let store = native::s3(S3Options {
+            timeout,
+            ..liar.options()
+        })
+        .unwrap();
+        let put = store.put("a", Bytes::from_static(b"x")).await;
+        match timeout {
+            Duration::MAX => put.unwrap(),
+            _ => drop(put),
+        }
+    }
+}
+
 #[tokio::test]
 async fn expired_keys_and_a_wrong_region_are_told_and_no_wal_hides_them() {
     let Some((server, proxy)) =

@@ -210,16 +210,28 @@ impl Keys {
         if let Some(keys) = ready() {
             return Ok(keys);
         }
-        let _asking = match &self.asking {
-            Some(lock) => Some(lock.lock().await),
+        // Who waits for another's answer waits no longer than if it asked itself.
+        let asking = async {
+            let lock = match &self.asking {
+                Some(lock) => Some(lock.lock().await),
+                None => None,
+            };
+            if let Some(keys) = ready() {
+                return Err(keys);
+            }
+            let mark = Mark::set(&self.asked, runtime.monotonic());
+            Ok((self.provider.credentials().await, mark, lock))
+        };
+        let asked = match super::driver::within(runtime, timeout, asking).await {
+            Some(Err(keys)) => return Ok(keys),
+            Some(Ok(asked)) => Some(asked),
             None => None,
         };
-        if let Some(keys) = ready() {
-            return Ok(keys);
-        }
-        let _mark = Mark::set(&self.asked, runtime.monotonic());
-        let asked = super::driver::within(runtime, timeout, self.provider.credentials()).await;
-        let keys = asked
+        // Held until the answer is noted.
+        let (answer, _held) = asked.map_or((None, None), |(keys, mark, lock)| {
+            (Some(keys), Some((mark, lock)))
+        });
+        let keys = answer
             .ok_or_else(|| {
                 Error::new(
                     ErrorKind::Unavailable,

@@ -130,7 +130,7 @@ impl S3 {
                 Next::Done(verdict) => return Ok(verdict),
                 Next::Fail(error) => return Err(self.clean(error, keys.as_ref())),
                 Next::After(least, bound) => {
-                    let pause = least + self.jitter(bound);
+                    let pause = least.saturating_add(self.jitter(bound));
                     tries.took(pause, Duration::ZERO);
                     self.inner.runtime.sleep(pause).await;
                 }
@@ -159,7 +159,7 @@ impl S3 {
         self.inner.counts.attempt(&call.op, call.body.len(), again);
         let announced = request.announced.clone();
         let known = Self::moving(call, &announced);
-        let first = timeout + tries.for_bytes(known);
+        let first = timeout.saturating_add(tries.for_bytes(known));
         let (unknown, limit) = (call.expected.is_none(), call.limit);
         let moved = tries.clone();
         let sending = self.inner.http.send(request);
@@ -232,7 +232,7 @@ impl S3 {
         let coming = call
             .expected
             .unwrap_or_else(|| announced.bytes().min(call.limit));
-        for_bytes(call.body.len() as u64 + coming)
+        for_bytes((call.body.len() as u64).saturating_add(coming))
     }
 
     /// A random part of `bound`.

@@ -33,7 +33,7 @@ pub use options::S3Options;
 use super::fusio_store::fusio_store;
 use crate::{
     env::{Runtime, StoreClock},
-    error::Result,
+    error::{Error, Result},
 };
 use access::Keys;
 use async_lock::Semaphore;
@@ -83,6 +83,12 @@ impl S3 {
         let place = Place::new(&options)?;
         if let Access::Credentials(keys) = &options.access {
             keys.check()?;
+        }
+        if options.timeout.is_zero() {
+            return Err(Error::invalid(
+                "s3 option timeout is zero, in which no attempt can succeed: it takes the longest that \
+                 one may take, such as 30 s",
+            ));
         }
         let bounded = options.concurrency > 0;
         let keys = match &options.access {

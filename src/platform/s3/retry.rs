@@ -27,13 +27,13 @@ impl Tries {
     /// Notes what an attempt took of which its bytes might take so much, or a pause.
     pub(super) fn took(&mut self, all: Duration, bytes: Duration) {
         let moving = all.min(self.for_bytes(bytes));
-        self.moved += moving;
-        self.spent += all - moving;
+        self.moved = self.moved.saturating_add(moving);
+        self.spent = self.spent.saturating_add(all.saturating_sub(moving));
     }
 
     /// Of the time that the bytes of a call may take, what the next attempt has: they may move twice.
     pub(super) fn for_bytes(&self, bytes: Duration) -> Duration {
-        bytes.min((bytes * 2).saturating_sub(self.moved))
+        bytes.min(bytes.saturating_mul(2).saturating_sub(self.moved))
     }
 
     /// Whether the store may be asked for its time: until it said it.
@@ -79,7 +79,7 @@ impl Bounds {
     }
 
     fn left(&self, tries: &Tries) -> Duration {
-        (self.timeout * 2).saturating_sub(tries.spent)
+        self.timeout.saturating_mul(2).saturating_sub(tries.spent)
     }
 }
 
