@@ -303,6 +303,80 @@ async fn a_holder_on_another_machine_counts_while_it_beats() {
     assert!(error.message().contains("it was removed"), "{error}");
 }
 
+/// Who is killed while it waits for a lock cleans nothing up, and nobody finds its name in the lock file.
+#[tokio::test]
+async fn what_is_left_of_openers_that_were_killed_while_they_waited_goes_after_an_hour() {
+    for by_node in [false, true] {
+        let root = tempfile::tempdir().unwrap();
+        let path = |name: &str| root.path().join(name);
+        // Whether a holder on another machine lives is not known at once.
+        let there = "7 8 node 0a another-kernel pid:[1] socket\n";
+        fs::write(path("wal.lock"), there).unwrap();
+        fs::write(path("wal.0a.beat.lock"), "alive\n").unwrap();
+        let mut native = opener_by(&mut Command::new("env"), root.path());
+        let script = r#"await store.lock("wal"); say("locked"); process.stdin.resume();"#;
+        let node_waits = node(root.path(), script);
+        let all = if node_waits.is_some() { 3 } else { 2 };
+        let shown = |kind: &str| {
+            let names = names(root.path());
+            names.iter().filter(|name| name.ends_with(kind)).count()
+        };
+        for _ in 0..800 {
+            if shown(".beat.lock") == all && shown(".socket.lock") == all - 1 {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        assert_eq!((shown(".beat.lock"), shown(".socket.lock")), (all, all - 1));
+        native.kill().unwrap();
+        native.wait().unwrap();
+        if let Some((mut node, _)) = node_waits {
+            node.kill().unwrap();
+            node.wait().unwrap();
+        } else if by_node {
+            return;
+        }
+        let others = [
+            "other.00000000000000aa.beat.lock",
+            "wal.00000000000000aa.other.lock",
+        ];
+        for name in others {
+            fs::write(path(name), "").unwrap();
+        }
+        for name in names(root.path()) {
+            let aged = Command::new("touch")
+                .args(["-d", "2 hours ago"])
+                .arg(path(&name))
+                .status();
+            assert!(aged.unwrap().success());
+        }
+        let young = "wal.00000000000000aa.beat.lock";
+        fs::write(path(young), "").unwrap();
+        let store = Directory::open(root.path());
+        let (mut by, mut guard) = (None, None);
+        if by_node {
+            let (child, mut said) = node(root.path(), script).unwrap();
+            assert_eq!(line(&mut said), "locked");
+            by = Some(child);
+        } else {
+            guard = Some(store.lock("wal").await.unwrap());
+        }
+        let content = fs::read_to_string(path("wal.lock")).unwrap();
+        let own = content.split_whitespace().nth(3).unwrap();
+        // Temporary files go when the next object is written.
+        let (own, rest): (Vec<_>, Vec<_>) = (names(root.path()).into_iter())
+            .filter(|name| !name.starts_with(".tmp-"))
+            .partition(|name| name.contains(&format!(".{own}.")));
+        assert_eq!(own.len(), 2, "{own:?}");
+        assert_eq!(rest, [others[0], young, others[1], "wal.lock"]);
+        drop(guard);
+        if let Some(mut child) = by {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        }
+    }
+}
+
 #[tokio::test]
 async fn a_lock_in_a_long_directory_shows_its_holder_too() {
     let root = tempfile::tempdir().unwrap();
@@ -346,7 +420,18 @@ fn holder(root: &Path) -> std::process::Child {
 /// The same, started by a command.
 fn holder_by(command: &mut Command, root: &Path) -> std::process::Child {
     let _ = fs::remove_file(root.join("ready"));
-    let mut child = command
+    let mut child = opener_by(command, root);
+    let ready = root.join("ready");
+    while !ready.exists() {
+        assert_eq!(child.try_wait().unwrap(), None, "the holder died");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    child
+}
+
+/// The same, which may not have it yet.
+fn opener_by(command: &mut Command, root: &Path) -> std::process::Child {
+    command
         .arg(std::env::current_exe().unwrap())
         .args([
             "--exact",
@@ -356,13 +441,7 @@ fn holder_by(command: &mut Command, root: &Path) -> std::process::Child {
         .env("LAKESHORE_TEST_HOLD", root)
         .stdout(Stdio::null())
         .spawn()
-        .unwrap();
-    let ready = root.join("ready");
-    while !ready.exists() {
-        assert_eq!(child.try_wait().unwrap(), None, "the holder died");
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    child
+        .unwrap()
 }
 
 #[tokio::test]

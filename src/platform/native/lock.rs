@@ -100,7 +100,7 @@ pub(super) fn take(files: &Files, name: &str) -> Result<Lock> {
             Err(TryLockError::Error(error)) => return Err(failed(error)),
             Ok(()) => {}
         }
-        let mut presence = Presence::announce(&path, &random_name(8));
+        let mut presence = Presence::announce(&path);
         // A native holder on this kernel would still have its lock.
         let before = read_holder(&file);
         let unsure = before.as_ref().filter(|holder| !holder.is_told_by_lock());
@@ -116,6 +116,7 @@ pub(super) fn take(files: &Files, name: &str) -> Result<Lock> {
                 before.clear(&path);
             }
             presence.keep();
+            presence.sweep(&path);
             return Ok(Lock {
                 file,
                 path,

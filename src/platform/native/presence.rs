@@ -6,6 +6,7 @@
 //! process dies: on the kernel that the holder is on, who is refused there knows that it is dead. A kernel that
 //! cannot tell (another machine's, a file system without sockets) watches the beat. Invariant: a
 //! holder is called dead only if its kernel says so, or if no beat came for [`PATIENCE`], by the clock of the file system.
+//! Who tries to take the lock shows itself in the same way; what it leaves if it is killed then, the next holder removes.
 
 use crate::platform::key::LOCK_SUFFIX;
 use std::{
@@ -22,8 +23,12 @@ use std::{
 const BEAT: Duration = Duration::from_secs(1);
 /// After so long without a beat it does not.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Files of who did not beat for so long are nobody's, unless it holds the lock.
+const ABANDONED: Duration = Duration::from_secs(3600);
 /// How often a watcher looks.
 const LOOK: Duration = Duration::from_millis(200);
+/// How many random bytes name a holder's files.
+const NONCE: usize = 8;
 /// Longest path that a socket can have everywhere, less what libraries add.
 #[cfg(unix)]
 const MAX_SOCKET_PATH: usize = 100;
@@ -170,6 +175,16 @@ fn start_of(pid: u32) -> Option<String> {
     Some(after_name.split_whitespace().nth(19)?.to_owned())
 }
 
+/// Whose file beside `lock` the file `name` is, if it is one.
+fn nonce_of<'a>(lock: &Path, name: &'a str) -> Option<&'a str> {
+    let own = lock.file_name()?.to_str()?.strip_suffix(LOCK_SUFFIX)?;
+    let rest = name.strip_prefix(own)?.strip_prefix('.')?;
+    let (nonce, rest) = rest.split_once('.')?;
+    let kind = rest.strip_suffix(LOCK_SUFFIX)?;
+    let is_nonce = nonce.len() == 2 * NONCE && nonce.bytes().all(|b| b.is_ascii_hexdigit());
+    (is_nonce && ["socket", "beat"].contains(&kind)).then_some(nonce)
+}
+
 fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).and_then(|found| found.modified()).ok()
 }
@@ -196,7 +211,8 @@ pub(super) struct Presence {
 
 impl Presence {
     /// Shows that we live, beside the file `lock`.
-    pub(super) fn announce(lock: &Path, nonce: &str) -> Self {
+    pub(super) fn announce(lock: &Path) -> Self {
+        let nonce = &super::lock::random_name(NONCE);
         let beat = beside(lock, nonce, "beat");
         let _ = fs::write(&beat, BEAT_TEXT);
         let socket = Socket::listen(beside(lock, nonce, "socket"));
@@ -232,6 +248,25 @@ impl Presence {
         // Without one, who cannot see us would take the lock; the fence would tell us.
         self.beating = beating.ok();
         self.stop = Some(stop);
+    }
+
+    /// Removes what is left beside the lock file, which we hold, of those who were killed while they waited for it.
+    pub(super) fn sweep(&self, lock: &Path) {
+        let entries = lock.parent().and_then(|parent| fs::read_dir(parent).ok());
+        let (Some(entries), Some(now)) = (entries, self.now()) else {
+            return;
+        };
+        for entry in entries.flatten() {
+            let name = entry.file_name();
+            let Some(nonce) = name.to_str().and_then(|name| nonce_of(lock, name)) else {
+                continue;
+            };
+            let beat = modified(&beside(lock, nonce, "beat"));
+            let seen = beat.or_else(|| modified(&entry.path()));
+            if seen.is_some_and(|seen| now.duration_since(seen).is_ok_and(|age| age > ABANDONED)) {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
     }
 
     /// What time it is in the file system.

@@ -24,6 +24,7 @@ export async function takeLock(path: string): Promise<NodeLock> {
   const own = await Presence.announce(path);
   try {
     await take(path, { lock: path, own }, 0);
+    own.sweep();
   } catch (error) {
     own.end();
     throw error;

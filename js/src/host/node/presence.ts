@@ -15,6 +15,8 @@ const beatMs = 1_000;
 /** After so long without a beat a holder that cannot be seen is dead. */
 const patienceMs = 10_000;
 const lookMs = 200;
+/** Files of who did not beat for so long are nobody's, unless it holds the lock. */
+const abandonedMs = 3_600_000;
 /** Longest path that a socket can have everywhere, less what libraries add. */
 const longestSocketPath = 100;
 
@@ -151,6 +153,24 @@ export class Presence {
   now(): number | undefined {
     this.beat();
     return modified(beside(this.lock, this.nonce, "beat"));
+  }
+
+  /** Removes what is left beside the lock file, which we hold, of those who were killed while they waited for it. */
+  sweep(): void {
+    const now = this.now();
+    const own = basename(this.lock, lockSuffix);
+    const rest = /^\.([0-9a-f]{16})\.(?:socket|beat)\.lock$/;
+    try {
+      for (const name of fs.readdirSync(dirname(this.lock))) {
+        const nonce = name.startsWith(own) && rest.exec(name.slice(own.length))?.[1];
+        if (!nonce || now === undefined) continue;
+        const path = join(dirname(this.lock), name);
+        const seen = modified(beside(this.lock, nonce, "beat")) ?? modified(path);
+        if (seen !== undefined && now - seen > abandonedMs) unlinkQuietly(path);
+      }
+    } catch {
+      // The next holder's.
+    }
   }
 
   end(): void {
