@@ -33,7 +33,7 @@ import { type Definition, tableOptions } from "./schema.js";
 import { type Snapshot, snapshotOf } from "./snapshot.js";
 import { Table } from "./table.js";
 import { begin, transact, type Transaction } from "./transaction.js";
-import { inTurn, placeOf, underWay } from "./turns.js";
+import { inTurn, placeOf, soon, underWay } from "./turns.js";
 import type {
   Alteration,
   AsOf,
@@ -126,7 +126,8 @@ export async function openChecked(
       await opening.db.ready();
       return new Db(opening, place, waitUntil && kept(waitUntil));
     } catch (error) {
-      opening.release();
+      // Within the turn: the next open finds free what this one took.
+      await soon(opening.abandon());
       throw error;
     }
   });

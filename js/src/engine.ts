@@ -72,7 +72,11 @@ class LocalEngine implements Engine {
       if (open) giveBack(instance);
       open = false;
     };
-    return { ...opening, release };
+    const abandon = () => {
+      release();
+      return opening.abandon();
+    };
+    return { ...opening, release, abandon };
   }
 
   async probe(data: StoreSpec, signal: AbortSignal | undefined): Promise<ProbeReport> {

@@ -80,7 +80,11 @@ export class Instance {
     const module = new LocalHandle<RawModule>(this, this.glue as unknown as RawModule);
     const db = module.startUntil(signal, "openDb", track(data), wal && track(wal), options);
     const release = () => stores.forEach((store) => this.stores.delete(store));
-    return { db, release, memoryBytes: async () => this.memoryBytes };
+    const abandon = async () => {
+      release();
+      await Promise.all(stores.map((store) => store.leave()));
+    };
+    return { db, release, abandon, memoryBytes: async () => this.memoryBytes };
   }
 
   async probe(data: StoreSpec, signal: AbortSignal | undefined): Promise<ProbeReport> {

@@ -11,8 +11,12 @@ import type { OpfsOptions, OpfsStore } from "./types.js";
 export interface OpfsSpec {
   name: string;
   persist: boolean;
-  /** Locks (functions that give them back) and access handles, kept here while they are held. */
-  held?: Set<(() => void) | { close(): void }>;
+  /** Locks (functions that give them back) and access handles, kept here while they are held, or are being made. */
+  held?: Set<(() => void) | Closed | Promise<Closed>>;
+}
+
+interface Closed {
+  close(): void;
 }
 
 /** An OPFS store as one instance of the engine uses it: what is held can be let go of if the instance dies. */
@@ -26,12 +30,18 @@ export class HeldOpfs {
   }
 
   async abandon(): Promise<void> {
+    const made: Promise<unknown>[] = [];
     for (const thing of this.held) {
       if (typeof thing === "function") thing();
+      else if (thing instanceof Promise) made.push(thing.then((late) => late.close()));
       else thing.close();
     }
     this.held.clear();
+    await Promise.allSettled(made);
   }
+
+  /** The engine gives up by itself what comes when nobody waits for it. */
+  async leave(): Promise<void> {}
 }
 
 /**

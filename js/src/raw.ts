@@ -211,8 +211,10 @@ export interface Opening {
   readonly db: Handle<RawDb>;
   /** Bytes of the WebAssembly memory that it has. */
   memoryBytes(): Promise<number>;
-  /** It is closed, or did not open: what was kept for it is let go. */
+  /** It is closed: what was kept for it is let go. */
   release(): void;
+  /** It did not open: the same, and what it took, or is still to be given, is free once this resolves. */
+  abandon(): Promise<void>;
 }
 
 /** The engine, wherever it runs. */

@@ -3,6 +3,9 @@
 
 import type { StoreSpec } from "./raw.js";
 
+/** Longer than a directory takes to find out whether the holder of its lock lives. */
+const patienceMs = 15_000;
+
 /** What is under way last, by place. */
 const last = new Map<unknown, Promise<unknown>>();
 
@@ -37,6 +40,14 @@ export async function inTurn<T>(place: unknown, act: () => Promise<T>): Promise<
     await new Promise((resolve) => setTimeout(resolve));
   }
   return underWay(place, act());
+}
+
+/** Waits until something has settled, but not for ever. */
+export async function soon(what: Promise<unknown>): Promise<void> {
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const late = new Promise((resolve) => (timer = setTimeout(resolve, patienceMs)));
+  await Promise.race([what.then(nothing, nothing), late]);
+  clearTimeout(timer);
 }
 
 function nothing(): void {}

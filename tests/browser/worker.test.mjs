@@ -320,3 +320,19 @@ test("a module may be given by the page, where the worker would not find it", as
   });
   assert.equal(count, 1);
 });
+
+test("an access handle that comes when its call was given up is closed", async (t) => {
+  const { run } = await start(t);
+  const done = await run(async () => {
+    const worker = new Worker("/tests/browser/support/slow-handles-worker.mjs", { type: "module" });
+    const said = new Promise((resolve, reject) => {
+      worker.onmessage = ({ data }) => resolve(data);
+      worker.onerror = ({ message }) => reject(new Error(message));
+    });
+    worker.postMessage("go");
+    const done = await said;
+    worker.terminate();
+    return done;
+  });
+  assert.deepEqual(done, { flushed: "enough", came: 1, ingested: 1, count: 2 });
+});

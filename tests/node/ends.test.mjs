@@ -2,6 +2,7 @@
 // before it holds a database, and writes outlive the client where the runtime lets them.
 
 import assert from "node:assert/strict";
+import { readdirSync } from "node:fs";
 import { test } from "node:test";
 import { col, directory, host, LakeshoreError, memory, open, probe, s3 } from "lakeshore";
 import { temporary } from "./support/process.mjs";
@@ -116,6 +117,76 @@ test("an open that a signal ended lets go of its WAL", async () => {
   data.free();
   await sleep(20);
   await (await open({ data: data.store, wal })).close();
+});
+
+/** A directory whose lock takes a while to get. */
+function slowToLock(path, ms) {
+  const inner = directory(path).host;
+  const passed = [...methods, "create", "append", "describe"];
+  return host({
+    ...Object.fromEntries(passed.map((name) => [name, (...args) => inner[name](...args)])),
+    lock: async (name) => {
+      await sleep(ms);
+      return inner.lock(name);
+    },
+  });
+}
+
+test("a lock that comes when its open was given up is given back, and the next open waits for it", async (t) => {
+  for (const slow of [true, false]) {
+    const path = temporary(t);
+    const [data, wal] = [memory(), slow ? slowToLock(path, 200) : directory(path)];
+    for (const ms of slow ? [50, 150] : [0, 1, 2, 3, 5, 8, 13, 21]) {
+      const controller = new AbortController();
+      const opening = open({ data, wal, signal: controller.signal });
+      const opened = opening.then(
+        (db) => db.close(),
+        (thrown) => assert.equal(thrown, "enough"),
+      );
+      setTimeout(() => controller.abort("enough"), ms);
+      await opened;
+      const db = await open({ data, wal });
+      const table = await db.table("t", definition);
+      await table.ingest(rows(0, 1));
+      await db.close();
+      const left = readdirSync(path).filter((name) => /\.(beat|socket)\.lock$/.test(name));
+      assert.deepEqual(left, [], `after ${ms} ms`);
+    }
+  }
+});
+
+test("what a host opens for a call that was given up is closed", async (t) => {
+  const inner = memory().host;
+  const state = { ms: 0, open: 0, made: 0 };
+  const data = host({
+    ...Object.fromEntries(methods.map((name) => [name, (...args) => inner[name](...args)])),
+    create: async (key) => {
+      await sleep(state.ms);
+      const bytes = [];
+      state.open++;
+      state.made++;
+      const end = () => void state.open--;
+      const finish = async () => {
+        end();
+        await inner.put(key, Buffer.concat(bytes));
+      };
+      return { write: (chunk) => void bytes.push(chunk.slice()), finish, abort: end };
+    },
+  });
+  const db = await open({ data });
+  t.after(() => db.close());
+  const table = await db.table("t", definition);
+  await table.ingest(rows(0, 10));
+  state.ms = 100;
+  const controller = new AbortController();
+  const flushing = db.flush({ signal: controller.signal });
+  setTimeout(() => controller.abort("enough"), 30);
+  await assert.rejects(flushing, (thrown) => thrown === "enough");
+  await sleep(300);
+  assert.deepEqual([state.made, state.open], [1, 0]);
+  state.ms = 0;
+  await db.flush();
+  assert.deepEqual(state.open, 0);
 });
 
 test("a count or scan that is aborted, left or closed asks for nothing more", async (t) => {

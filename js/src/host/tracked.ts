@@ -16,6 +16,8 @@ const closing = ["abort", "close", "release"] as const;
 export class Tracked {
   readonly proxy: object;
   private readonly running = new Set<Promise<unknown>>();
+  /** Of these, calls that take what is held or give it back. */
+  private readonly taking = new Set<Promise<unknown>>();
   private readonly held = new Set<object>();
   private abandoned = false;
   /** Whether it was asked for what only one can have, so that the next instance has to wait until it is released. */
@@ -27,8 +29,20 @@ export class Tracked {
 
   /** Ends what is under way and releases what is held; resolves when both are done. */
   async abandon(): Promise<void> {
+    await this.releaseAfter(this.running);
+  }
+
+  /**
+   * The open that it was made for came to nothing: releases what is held, and what calls under way are still to give;
+   * resolves when that is done. What only reads may go on.
+   */
+  async leave(): Promise<void> {
+    await this.releaseAfter(this.taking);
+  }
+
+  private async releaseAfter(calls: ReadonlySet<Promise<unknown>>): Promise<void> {
     this.abandoned = true;
-    while (this.running.size > 0) await Promise.allSettled([...this.running]);
+    while (calls.size > 0) await Promise.allSettled([...calls]);
     for (const thing of this.held) await release(thing);
     this.held.clear();
   }
@@ -58,19 +72,24 @@ export class Tracked {
   ): unknown {
     if (this.abandoned) throw new LakeshoreError("Internal", "the engine that made this request stopped");
     if (name === "lock" || name === "append") this.exclusive = true;
+    const ends = holder !== undefined && (closing as readonly string[]).includes(name);
+    // Not released twice: it may be another's by then.
+    if (ends) this.held.delete(holder);
     const result = Reflect.apply(method, target, args);
     if (name === "describe") return typeof result === "string" && isWellFormed(result) ? result : undefined;
     const answered = settled(result, (value) => this.answered(name, holder, place, value));
     if (!(answered instanceof Promise)) return answered;
-    this.running.add(answered);
-    const done = () => void this.running.delete(answered);
+    const among =
+      ends || (holder === undefined && opening.has(name)) ? [this.running, this.taking] : [this.running];
+    const done = () => among.forEach((calls) => calls.delete(answered));
+    among.forEach((calls) => calls.add(answered));
     answered.then(done, done);
     return answered;
   }
 
   private answered(name: string, holder: object | undefined, place: string, value: unknown): unknown {
     if (holder !== undefined) {
-      if (name === "finish" || (closing as readonly string[]).includes(name)) this.held.delete(holder);
+      if (name === "finish") this.held.delete(holder);
       return undefined;
     }
     if (!opening.has(name)) return hostAnswer(name, place, value);

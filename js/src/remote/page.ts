@@ -108,7 +108,11 @@ export class RemoteEngine implements Engine {
       setTimeout(() => this.databases === 0 && this.end(closed()));
     };
     const memoryBytes = async () => (await db.call("memoryBytes")) as number;
-    return { db: db as Handle<RawDb>, release, memoryBytes };
+    const abandon = async () => {
+      release();
+      await Promise.all(stores.map((store) => store?.leave()));
+    };
+    return { db: db as Handle<RawDb>, release, abandon, memoryBytes };
   }
 
   async probe(data: StoreSpec, signal: AbortSignal | undefined): Promise<ProbeReport> {
@@ -123,8 +127,8 @@ export class RemoteEngine implements Engine {
     }
   }
 
-  private offer(spec: StoreSpec): { spec: object; withdraw: () => void } {
-    if (!("host" in spec)) return this.offers.store(spec);
+  private offer(spec: StoreSpec): { spec: object; withdraw: () => void; leave: () => Promise<void> } {
+    if (!("host" in spec)) return { ...this.offers.store(spec), leave: async () => undefined };
     const tracked = new Tracked(spec.host);
     const store = this.offers.store({ host: tracked.proxy });
     this.hosts.add(tracked);
@@ -132,7 +136,7 @@ export class RemoteEngine implements Engine {
       this.hosts.delete(tracked);
       store.withdraw();
     };
-    return { spec: store.spec, withdraw };
+    return { spec: store.spec, withdraw, leave: () => tracked.leave() };
   }
 
   private greet(hello: { protocol: number; locked: boolean }, life: string): void {

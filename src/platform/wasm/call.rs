@@ -4,7 +4,11 @@ use super::host_error::host_error;
 use crate::error::{Error, ErrorKind, Result};
 use js_sys::{Array, ArrayBuffer, BigInt, Function, Promise, Reflect, Uint8Array};
 use send_wrapper::SendWrapper;
-use std::fmt;
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll},
+};
 use wasm_bindgen::{JsCast, JsValue};
 use wasm_bindgen_futures::JsFuture;
 
@@ -60,13 +64,24 @@ impl Object {
 
     /// Calls `method` and awaits its result if that is a promise.
     pub(super) async fn call(&self, method: &str, arguments: &[JsValue]) -> Result<JsValue> {
+        self.call_or(method, arguments, drop).await
+    }
+
+    /// The same, of a method whose result is a thing to be given up: `orphan` gets it if it comes when nobody waits
+    /// for it any more.
+    pub(super) async fn call_or(
+        &self,
+        method: &str,
+        arguments: &[JsValue],
+        orphan: impl FnOnce(JsValue) + 'static,
+    ) -> Result<JsValue> {
         let called = self.start(method, arguments)?;
         let promised = match called.dyn_into::<Promise>() {
             Ok(promise) => promise,
             Err(value) if function(&value, "then").is_some() => Promise::resolve(&value),
             Err(value) => return Ok(value),
         };
-        let settled = JsFuture::from(promised).await;
+        let settled = Awaited::new(promised, orphan).await;
         settled.map_err(|thrown| host_error(&self.place(method), &thrown))
     }
 
@@ -114,6 +129,44 @@ impl Object {
                 .and_then(|big| u64::try_from(big).ok()),
         };
         length.ok_or_else(|| self.wrong(method, &format!("an object whose `{name}` is a length")))
+    }
+}
+
+/// What a promise gives. If that comes when this was dropped, nobody has it, and `orphan` gets it.
+pub(super) struct Awaited<F: FnOnce(JsValue) + 'static>(Option<(JsFuture, F)>);
+
+impl<F: FnOnce(JsValue) + 'static> Awaited<F> {
+    pub(super) fn new(promise: Promise, orphan: F) -> Self {
+        Self(Some((JsFuture::from(promise), orphan)))
+    }
+}
+
+impl<F: FnOnce(JsValue) + 'static> Unpin for Awaited<F> {}
+
+impl<F: FnOnce(JsValue) + 'static> Future for Awaited<F> {
+    type Output = std::result::Result<JsValue, JsValue>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let Some((pending, _)) = &mut self.0 else {
+            return Poll::Pending;
+        };
+        let polled = Pin::new(pending).poll(cx);
+        if polled.is_ready() {
+            self.0 = None;
+        }
+        polled
+    }
+}
+
+impl<F: FnOnce(JsValue) + 'static> Drop for Awaited<F> {
+    fn drop(&mut self) {
+        if let Some((pending, orphan)) = self.0.take() {
+            wasm_bindgen_futures::spawn_local(async move {
+                if let Ok(late) = pending.await {
+                    orphan(late);
+                }
+            });
+        }
     }
 }
 

@@ -15,7 +15,8 @@
 //! | `lock(name)` | `{ confirm?(), release() }`; only a WAL needs it; throws with `code: "Busy"` if held |
 //!
 //! Invariants: keys are checked before the host sees them; bytes cross as copies; answers are
-//! checked, because a host is not our code.
+//! checked, because a host is not our code; what it opens is given up in any case, also if it comes when whoever
+//! asked for it is gone.
 
 use super::call::{MAX_SAFE, Object, for_js, function, micros, property};
 use crate::{
@@ -77,6 +78,14 @@ impl Host {
             object,
             description,
         }))
+    }
+
+    /// What `method` opens, to be given up by its method `end`.
+    async fn open(&self, method: &str, name: &str, end: &'static str) -> Result<Object> {
+        let place = format!("host.{method}({name:?})");
+        let orphan = |late| give_up(&mut Some(Object::new(late, "")), end);
+        let value = self.object.call_or(method, &[name.into()], orphan).await?;
+        Ok(Object::new(value, place))
     }
 
     async fn read(&self, method: &str, arguments: &[JsValue]) -> Result<Option<JsValue>> {
@@ -264,8 +273,7 @@ impl Storage for Host {
                 };
                 return Ok(Box::new(writer) as Box<dyn ObjectWriter>);
             }
-            let value = self.object.call("create", &[key.into()]).await?;
-            let object = Some(Object::new(value, format!("host.create({key:?})")));
+            let object = Some(self.open("create", key, "abort").await?);
             Ok(Box::new(Writer { object }) as Box<dyn ObjectWriter>)
         })
     }
@@ -292,18 +300,21 @@ impl Storage for Host {
     fn append<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Box<dyn AppendFile>>> {
         local(async move {
             check_key(key)?;
-            let value = self.object.call("append", &[key.into()]).await?;
-            let length = self.object.length("append", &value, "size")?;
-            let object = Some(Object::new(value, format!("host.append({key:?})")));
-            Ok(Box::new(Appender { object, length }) as Box<dyn AppendFile>)
+            let object = self.open("append", key, "close").await?;
+            let length = self.object.length("append", object.value(), "size");
+            let mut file = Appender {
+                object: Some(object),
+                length: 0,
+            };
+            file.length = length?;
+            Ok(Box::new(file) as Box<dyn AppendFile>)
         })
     }
 
     fn lock<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Box<dyn LockGuard>>> {
         local(async move {
             check_lock_name(name)?;
-            let value = self.object.call("lock", &[name.into()]).await?;
-            let object = Some(Object::new(value, format!("host.lock({name:?})")));
+            let object = Some(self.open("lock", name, "release").await?);
             Ok(Box::new(Guard { object }) as Box<dyn LockGuard>)
         })
     }

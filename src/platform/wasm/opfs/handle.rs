@@ -6,7 +6,7 @@
 //! origin's data is not closed: Chromium would not return from that call, ever.
 
 use super::{
-    sys::{Access, FileHandle, Held, is_named, object, settled},
+    sys::{Access, FileHandle, Held, is_named, object},
     tree::{Tree, length},
 };
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     error::{Error, ErrorKind, Result},
 };
 use std::time::Duration;
-use wasm_bindgen::{JsCast, JsValue};
+use wasm_bindgen::JsValue;
 
 /// How long to wait for a handle that another worker holds: that of a page just reloaded ends late.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -41,8 +41,8 @@ impl Handle {
         let start = runtime.monotonic();
         let mut pause = Duration::from_millis(2);
         let access: Access = loop {
-            let thrown = match settled(file.access(&JsValue::UNDEFINED)).await {
-                Ok(access) => break access.unchecked_into(),
+            let thrown = match file.open(&JsValue::UNDEFINED, held).await {
+                Ok(access) => break access,
                 Err(thrown) => thrown,
             };
             if !is_named(&thrown, "NoModificationAllowedError") {

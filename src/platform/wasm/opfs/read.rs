@@ -53,9 +53,9 @@ impl Drop for Reader {
 impl Reader {
     /// `None` where handles don't share, or the file is open to be written.
     async fn open(held: &Held, file: &FileHandle, now: Duration) -> Option<Self> {
-        let shared = settled(file.access(&object("mode", "read-only"))).await;
+        let shared = file.open(&object("mode", "read-only"), held).await;
         let mut reader = Self {
-            access: shared.ok()?.unchecked_into(),
+            access: shared.ok()?,
             held: held.clone(),
             size: 0,
             used: Cell::new(now),

@@ -2,7 +2,7 @@
 //! web-sys because every call may throw (`catch`): an exception that passes through wasm uncaught
 //! counts as a trap. Calls are by name, so a method the browser lacks is such an exception, too.
 
-use super::super::call::{function, property};
+use super::super::call::{Awaited, function, property};
 use crate::error::{Error, Result};
 use js_sys::{AsyncIterator, Function, Object, Promise, Reflect};
 use wasm_bindgen::{JsCast, JsValue, prelude::wasm_bindgen};
@@ -50,7 +50,7 @@ extern "C" {
     #[wasm_bindgen(method, catch, js_name = getFile)]
     pub(super) fn snapshot(this: &FileHandle) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch, js_name = createSyncAccessHandle)]
-    pub(super) fn access(this: &FileHandle, options: &JsValue) -> Result<Promise, JsValue>;
+    fn access(this: &FileHandle, options: &JsValue) -> Result<Promise, JsValue>;
     #[wasm_bindgen(method, catch, js_name = move)]
     pub(super) fn move_to(
         this: &FileHandle,
@@ -103,6 +103,19 @@ pub(super) async fn settled(called: Result<Promise, JsValue>) -> Result<JsValue,
     JsFuture::from(called?).await
 }
 
+impl FileHandle {
+    /// Opens the file. A handle that comes when nobody waits for it any more is closed: while it is open nobody can
+    /// write the file, or replace it.
+    pub(super) async fn open(&self, options: &JsValue, held: &Held) -> Result<Access, JsValue> {
+        let pending = self.access(options)?;
+        held.add(&pending);
+        let _kept = Kept(held, &pending);
+        let close = |late: JsValue| drop(late.unchecked_into::<Access>().close());
+        let access = Awaited::new(pending.clone(), close).await?;
+        Ok(access.unchecked_into())
+    }
+}
+
 /// `{ [name]: value }`.
 pub(super) fn object(name: &str, value: impl Into<JsValue>) -> JsValue {
     let object = Object::new();
@@ -143,6 +156,15 @@ pub(super) fn class_has(class: &str, name: &str) -> bool {
     let class = property(&js_sys::global(), class);
     let prototype = class.and_then(|class| property(&class, "prototype"));
     prototype.is_some_and(|prototype| Reflect::has(&prototype, &name.into()).unwrap_or(false))
+}
+
+/// Is among what a trap releases until it is dropped.
+struct Kept<'a>(&'a Held, &'a Promise);
+
+impl Drop for Kept<'_> {
+    fn drop(&mut self) {
+        self.0.delete(self.1);
+    }
 }
 
 /// What is released when the instance traps: the set of `js/src/opfs.ts`, of functions to be called
