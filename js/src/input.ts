@@ -1,7 +1,7 @@
 // What `ingest` and `delete` take, told apart.
 
 import { abortable } from "./abort.js";
-import { asArrow } from "./arrow/table.js";
+import { asArrow, isArrow } from "./arrow/table.js";
 import { bytesIn, copyOf } from "./door/bytes.js";
 import { show } from "./door/show.js";
 import { headLength } from "./door/sniff.js";
@@ -28,9 +28,9 @@ export function classify(input: unknown): Commits {
     if (typeof input === "object" && input !== null) {
       const hint = ofTheWeb(input);
       if (hint !== undefined) throw invalid(`the input is ${show(input)}: ${hint}`);
+      // Not by its iterator, which not every runtime has: that cannot be ended while it waits for the next item.
+      if (isStream(input)) return { many: read(input) };
       if (Symbol.asyncIterator in input) return { many: input as AsyncIterable<unknown> };
-      if (typeof (input as ReadableStream).getReader === "function")
-        return { many: read(input as ReadableStream) };
       // A Map or a Set is iterable, but its entries are no batches.
       if (Symbol.iterator in input) return { many: input as Iterable<unknown> };
     }
@@ -53,11 +53,16 @@ export function itemCommit(item: unknown, index: number): Commit {
   return commit;
 }
 
+/** An item of a stream. Not as it is, since whatever has a `then` would be awaited on its way. */
+export interface Item {
+  readonly item: unknown;
+}
+
 /** The items, until the signal is aborted: a source may never give its next. */
 export async function* itemsUntil(
   items: AsyncIterable<unknown> | Iterable<unknown>,
   signal: AbortSignal | undefined,
-): AsyncIterable<unknown> {
+): AsyncIterable<Item> {
   const source = reading("the stream", () => iteratorOf(items));
   let closes = true;
   try {
@@ -69,25 +74,52 @@ export async function* itemsUntil(
         closes = false;
         throw invalid(`the stream is none: its next() gave ${show(result)}`);
       }
-      const { done, value } = reading("the stream", () => result as IteratorResult<unknown>);
+      const { done, value } = reading("the stream", () => {
+        const { done, value } = result as IteratorResult<unknown>;
+        return { done: Boolean(done), value: asPromise(value) };
+      });
       if (done) return void (closes = false);
       // As in `for await`: of an array of promises the items are what they give.
-      yield await abortable(Promise.resolve(value), signal);
+      yield { item: value instanceof Promise ? await abortable(value, signal) : value };
     }
   } finally {
-    const closed = (async () => closes && source.return?.())();
-    // Of a source that is silent nobody waits for the end, either.
+    // A stream of the web is told why, also while it is silent; of one that is nobody waits for the end.
+    const why: unknown = signal?.aborted === true ? signal.reason : undefined;
+    const closed = (async () => closes && source.return?.(why))();
     await abortable(closed, signal).catch(() => undefined);
   }
 }
 
-type AnyIterator = AsyncIterator<unknown> | Iterator<unknown>;
+/** Ends a stream of the web that nobody will read, since its call was aborted before it began. */
+export function cancelUnread(input: unknown, reason: unknown): void {
+  try {
+    if (typeof input !== "object" || input === null || !isStream(input)) return;
+    void Promise.resolve(input.cancel(reason)).catch(() => undefined);
+  } catch {
+    // It is none, or somebody else reads it.
+  }
+}
 
-function iteratorOf(items: AsyncIterable<unknown> | Iterable<unknown>): AnyIterator {
+/** A promise of this realm, if it is something to be awaited. */
+function asPromise(value: unknown): unknown {
+  if (typeof value !== "object" || value === null) return value;
+  if (typeof (value as Partial<PromiseLike<unknown>>).then !== "function") return value;
+  return (async () => value)();
+}
+
+interface Source {
+  next(): unknown;
+  return: ((why: unknown) => unknown) | undefined;
+}
+
+function iteratorOf(items: AsyncIterable<unknown> | Iterable<unknown>): Source {
   const iterator: unknown =
     Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
   if (typeof iterator !== "object" || iterator === null) throw invalid(`its iterator is ${show(iterator)}`);
-  return iterator as AnyIterator;
+  const { next } = iterator as { next?: unknown };
+  if (typeof next !== "function") throw invalid(`its iterator's next is ${show(next)}, and no function`);
+  const end = (why: unknown): unknown => (iterator as Iterator<unknown>).return?.(why);
+  return { next: () => next.call(iterator) as unknown, return: end };
 }
 
 function asCommit(input: unknown): Commit | undefined {
@@ -101,11 +133,7 @@ function asCommit(input: unknown): Commit | undefined {
 }
 
 function isBatch(value: unknown): boolean {
-  return (
-    bytesIn(value, "the input") !== undefined ||
-    converter(value) !== undefined ||
-    asArrow(value) !== undefined
-  );
+  return bytesIn(value, "the input") !== undefined || converter(value) !== undefined || isArrow(value);
 }
 
 function asBytes(value: unknown): Uint8Array | undefined {
@@ -134,19 +162,29 @@ function ofTheWeb(input: object): string | undefined {
   return "read it first, ingest(new Uint8Array(await it.arrayBuffer()))";
 }
 
-/** Not every runtime can iterate a ReadableStream. */
-async function* read(stream: ReadableStream): AsyncIterable<unknown> {
-  const reader = stream.getReader();
-  try {
-    for (;;) {
-      const { done, value } = await reader.read();
-      if (done) return;
-      yield value;
-    }
-  } finally {
-    await reader.cancel().catch(() => undefined);
-    reader.releaseLock();
-  }
+function isStream(input: object): input is ReadableStream {
+  return typeof (input as Partial<ReadableStream>).getReader === "function";
+}
+
+/** A stream of the web, which is cancelled at once when it is to end. */
+function read(stream: ReadableStream): AsyncIterable<unknown> {
+  return {
+    [Symbol.asyncIterator]() {
+      const reader = stream.getReader();
+      return {
+        next: async () => {
+          const { done, value } = await reader.read();
+          if (done) reader.releaseLock();
+          return { done, value } as IteratorResult<unknown>;
+        },
+        return: async (why: unknown) => {
+          await reader.cancel(why).catch(() => undefined);
+          reader.releaseLock();
+          return { done: true, value: undefined };
+        },
+      };
+    },
+  };
 }
 
 /** @internal Only so that the types of inputs are checked against what is handled here. */

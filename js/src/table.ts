@@ -1,12 +1,15 @@
 // One table of an open database.
 
 import { abortable, throwIfAborted } from "./abort.js";
+import { brokenOff } from "./broken.js";
+import type { Column } from "./columns/column.js";
 import { checkOptions, only } from "./door/options.js";
 import { ingestOptions } from "./door/tables.js";
-import { LakeshoreError } from "./errors.js";
-import { classify, type Commit, itemCommit, itemsUntil } from "./input.js";
+import { isOurs } from "./door/values.js";
+import { cancelUnread, classify, type Commit, itemCommit, itemsUntil } from "./input.js";
 import type { Handle, RawCommitted, RawSchema, RawTable } from "./raw.js";
 import { keyFields, TableReader } from "./reader.js";
+import { type Again, kept, ofColumns, ofRows } from "./refit.js";
 import type { Committed, IngestInput, IngestOptions, KeyIn, NewRow, Row } from "./types.js";
 import { type Way, write } from "./write.js";
 
@@ -30,8 +33,8 @@ export class Table<
   /**
    * Inserts rows; one whose key is there replaces the old row. Bytes of an Arrow IPC stream or file, something that
    * gives them, a table of apache-arrow, or an array of rows are one atomic commit; a stream of these is one commit per
-   * item, and an error says in `committed` how many went in: also one that the stream itself threw, and the signal's
-   * reason, if they are objects. Resolves once the rows are durable.
+   * item, and an error says in `committed` how many went in: also one that the stream itself threw. Of the signal's
+   * reason, which others are told, too, it is a copy, whose `cause` is the reason. Resolves once the rows are durable.
    */
   async ingest(input: IngestInput<W>, options: IngestOptions = {}): Promise<Committed> {
     only(arguments, 2, "ingest()");
@@ -59,6 +62,7 @@ export class Table<
 
   private async commit(call: string, input: unknown, options: unknown, way: Choice): Promise<Committed> {
     const { signal, onProgress } = checkOptions(call, options, ingestOptions);
+    if (signal?.aborted === true) cancelUnread(input, signal.reason);
     throwIfAborted(signal);
     const commits = classify(input);
     const total: Committed = { commits: 0, rows: 0, timestamp: undefined, uploaded: true };
@@ -77,15 +81,25 @@ export class Table<
 
   /** Rows that do not fit are fitted once more, if the table was altered meanwhile. */
   private async write(commit: Commit, way: Choice): Promise<RawCommitted> {
+    if (!("rows" in commit)) return write(commit, way());
     const known = this.schema;
+    let again: Again | undefined;
+    const first = way();
+    const columns = (columns: Column[], count: number): Promise<RawCommitted> => {
+      again = ofColumns(first.fields, this.raw.givesAway ? kept(columns) : columns, count);
+      return first.columns(columns, count);
+    };
     try {
-      return await write(commit, way());
+      return await write(commit, { ...first, columns });
     } catch (error) {
-      if (!("rows" in commit) || !(error instanceof LakeshoreError && error.code === "Invalid")) throw error;
+      if (!(isOurs(error) && error.code === "Invalid")) throw error;
+      again ??= ofRows(commit.rows);
       const schema = await this.raw.call("schema");
       if (schema.version === (known.version ?? 0)) throw error;
       this.schema = schema;
-      return write(commit, way());
+      const rows = again();
+      if (rows === undefined) throw error;
+      return write({ rows: rows as Row[] }, way());
     }
   }
 
@@ -97,30 +111,14 @@ export class Table<
     add: (done: RawCommitted) => void,
   ): Promise<void> {
     try {
-      for await (const item of itemsUntil(items, signal)) {
+      for await (const { item } of itemsUntil(items, signal)) {
         throwIfAborted(signal);
         add(await abortable(this.write(itemCommit(item, total.commits), way), signal));
       }
       throwIfAborted(signal);
     } catch (error) {
-      throw brokenOff(error, total.commits);
+      const isReason = signal?.aborted === true && error === signal.reason;
+      throw brokenOff(error, total.commits, isReason);
     }
   }
-}
-
-/** The error of a stream that broke off, with how many of its items went in. */
-function brokenOff(error: unknown, committed: number): unknown {
-  // Ours may be told to other calls, too, whose streams broke off elsewhere, or that have none.
-  if (error instanceof LakeshoreError) {
-    const { code, message, cause } = error;
-    const own = new LakeshoreError(code, message, cause === undefined ? undefined : { cause });
-    return Object.assign(own, { committed });
-  }
-  // The caller's own error, or the reason of the signal, passes as it is, unless it can't carry anything.
-  try {
-    if (typeof error === "object" && error !== null) Object.assign(error, { committed });
-  } catch {
-    // It is frozen.
-  }
-  return error;
 }

@@ -3,7 +3,8 @@
 
 import { abortable, throwIfAborted } from "./abort.js";
 import { only } from "./door/options.js";
-import { invalid, LakeshoreError } from "./errors.js";
+import { isOurs } from "./door/values.js";
+import { invalid, type LakeshoreError } from "./errors.js";
 import { batchCommit } from "./input.js";
 import type { Handle, RawDb, RawSchema, RawTableInfo, RawTransaction, RawTransactionTable } from "./raw.js";
 import { keyFields, schemaIn, TableReader } from "./reader.js";
@@ -18,13 +19,13 @@ export class Transaction implements AsyncDisposable {
   private readonly raw: Handle<RawTransaction>;
   private readonly infos: RawTableInfo[];
   private readonly handles = new Map<string, Handle<RawTransactionTable>>();
-  private readonly writes = new Set<Written>();
-  private over = false;
+  private readonly writes: Writes;
 
   /** @internal */
-  constructor(raw: Handle<RawTransaction>, tables: RawTableInfo[]) {
+  constructor(raw: Handle<RawTransaction>, tables: RawTableInfo[], told = false) {
     this.raw = raw;
     this.infos = tables;
+    this.writes = { over: false, told, all: new Set() };
   }
 
   /** A table within the transaction; `Invalid` if there was none of that name when it began. */
@@ -45,9 +46,10 @@ export class Transaction implements AsyncDisposable {
   async commit(): Promise<Committed> {
     only(arguments, 0, "commit()");
     this.check();
-    this.over = true;
+    this.writes.over = true;
     // Commits happen in call order: nothing is awaited that need not be.
-    const lost = this.writes.size > 0 ? await this.lost() : undefined;
+    for (const write of this.writes.all) write.heard();
+    const lost = this.writes.all.size > 0 ? await this.lost() : undefined;
     if (lost !== undefined) {
       await this.undo();
       throw lost.reason;
@@ -61,8 +63,8 @@ export class Transaction implements AsyncDisposable {
   /** Ends it without effect. Ending it twice is no error. */
   async rollback(): Promise<void> {
     only(arguments, 0, "rollback()");
-    if (this.over) return;
-    this.over = true;
+    if (this.writes.over) return;
+    this.writes.over = true;
     await this.undo();
   }
 
@@ -72,7 +74,7 @@ export class Transaction implements AsyncDisposable {
   }
 
   private check(): void {
-    if (this.over) throw ended();
+    if (this.writes.over) throw ended();
   }
 
   /**
@@ -80,7 +82,7 @@ export class Transaction implements AsyncDisposable {
    * time all that is ready to run has run.
    */
   private async lost(): Promise<{ reason: unknown } | undefined> {
-    const writes = [...this.writes];
+    const writes = [...this.writes.all];
     const failed: { write: Written; reason: unknown }[] = [];
     await Promise.all(
       writes.map(async (write) => {
@@ -112,10 +114,10 @@ export class TransactionTable<
   W extends object = NewRow<R>,
 > extends TableReader<R, K> {
   private readonly raw: Handle<RawTransactionTable>;
-  private readonly writes: Set<Written>;
+  private readonly writes: Writes;
 
   /** @internal */
-  constructor(raw: Handle<RawTransactionTable>, name: string, schema: RawSchema, writes: Set<Written>) {
+  constructor(raw: Handle<RawTransactionTable>, name: string, schema: RawSchema, writes: Writes) {
     super(raw, name, schema);
     this.raw = raw;
     this.writes = writes;
@@ -144,15 +146,28 @@ export class TransactionTable<
   }
 
   private put(given: () => unknown, way: Way<number>): Promise<number> {
+    const { over, told, all } = this.writes;
+    // What commits has begun to: this would go in or get lost, as it happens.
+    if (over) return Promise.reject(ended());
     const done = (async () => write(batchCommit(given()), way))();
     const written = Written.of(done);
-    this.writes.add(written);
+    if (told) written.heard();
+    all.add(written);
     done.then(
-      () => this.writes.delete(written),
+      () => all.delete(written),
       () => undefined,
     );
     return written;
   }
+}
+
+/** The writes of a transaction. */
+interface Writes {
+  /** Whether it has ended, or begun to commit. */
+  over: boolean;
+  /** Whether somebody is told in any case that one failed: who called `transaction()`. */
+  readonly told: boolean;
+  readonly all: Set<Written>;
 }
 
 /** What became of a write. Whoever never asks does not know that it failed: the commit must. */
@@ -174,6 +189,11 @@ class Written extends Promise<number> {
     return written;
   }
 
+  /** Its failure is not unhandled, whoever asks for it: it is told otherwise. */
+  heard(): void {
+    super.then(undefined, () => undefined).catch(() => undefined);
+  }
+
   override then<A = number, B = never>(
     done?: ((rows: number) => A | PromiseLike<A>) | null,
     failed?: ((reason: unknown) => B | PromiseLike<B>) | null,
@@ -191,9 +211,13 @@ function ended(): LakeshoreError {
 type Isolation = { isolation?: "snapshot" | "serializable" };
 
 /** @internal */
-export async function begin(db: Handle<RawDb>, { isolation }: Isolation): Promise<Transaction> {
+export async function begin(
+  db: Handle<RawDb>,
+  { isolation }: Isolation,
+  told = false,
+): Promise<Transaction> {
   const raw = db.start("begin", isolation === "serializable");
-  return new Transaction(raw, await raw.call("tables"));
+  return new Transaction(raw, await raw.call("tables"), told);
 }
 
 /** Runs `run` in a transaction and commits it, anew while it conflicts. @internal */
@@ -205,14 +229,14 @@ export async function transact<T>(
   const { attempts = 16, signal } = options;
   for (let attempt = 1; ; attempt++) {
     throwIfAborted(signal);
-    const transaction = await begin(db, options);
+    const transaction = await begin(db, options, true);
     try {
       const value = await abortable((async () => run(transaction))(), signal);
       await abortable(transaction.commit(), signal);
       return value;
     } catch (error) {
       await transaction.rollback();
-      const again = error instanceof LakeshoreError && error.code === "Conflict" && attempt < attempts;
+      const again = isOurs(error) && error.code === "Conflict" && attempt < attempts;
       if (!again) throw error;
     }
     await abortable(pause(attempt), signal);

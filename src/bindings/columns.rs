@@ -57,7 +57,8 @@ pub(super) fn bytes_to_js(bytes: &[u8]) -> JsValue {
     Uint8Array::from(bytes).into()
 }
 
-/// Bytes of a column's buffers and its children's.
+/// Bytes of a column's buffers and its children's. Values without any (nulls of type null) count, too, since they may
+/// become values of another type.
 pub(super) fn bytes_of(column: &JsValue) -> f64 {
     let sum = |name: &str, of: &dyn Fn(&JsValue) -> f64| -> f64 {
         let list: Option<Array> = get(column, name).dyn_into().ok();
@@ -66,7 +67,10 @@ pub(super) fn bytes_of(column: &JsValue) -> f64 {
     let own = sum("buffers", &|bytes| {
         get(bytes, "byteLength").as_f64().unwrap_or(0.0)
     });
-    own + sum("children", &bytes_of)
+    match own + sum("children", &bytes_of) {
+        0.0 => 8.0 * get(column, "length").as_f64().unwrap_or(0.0),
+        bytes => bytes,
+    }
 }
 
 /// A batch of `rows` rows with the columns `fields` in storage types, each nullable: the engine's
@@ -82,7 +86,11 @@ pub(super) fn batch_from_js(
         return Err(super::given::too_large(bytes as usize, most_bytes));
     }
     if columns.length() as usize != fields.len() {
-        return Err(Error::internal("columns do not match the schema"));
+        return Err(Error::invalid(format!(
+            "a batch of {} columns does not match a schema of {}",
+            columns.length(),
+            fields.len()
+        )));
     }
     let arrays = fields.iter().zip(columns.iter()).map(|(field, column)| {
         let data = data_from_js(&column, field.data_type());
@@ -99,11 +107,17 @@ pub(super) fn batch_from_js(
 
 fn data_from_js(column: &JsValue, data_type: &DataType) -> Result<ArrayData> {
     let length = get(column, "length").as_f64().unwrap_or(0.0) as usize;
-    let buffers: Array = get(column, "buffers").unchecked_into();
-    let children: Array = get(column, "children").unchecked_into();
+    let buffers: Array = get(column, "buffers").dyn_into().map_err(|_| no_column())?;
+    let children: Array = get(column, "children")
+        .dyn_into()
+        .map_err(|_| no_column())?;
     let types = child_types(data_type);
     if children.length() as usize != types.len() {
-        return Err(Error::internal("child columns do not match the type"));
+        return Err(Error::invalid(format!(
+            "a column of {} child columns does not match the type {data_type}, which has {}",
+            children.length(),
+            types.len()
+        )));
     }
     let children = children
         .iter()
@@ -111,19 +125,22 @@ fn data_from_js(column: &JsValue, data_type: &DataType) -> Result<ArrayData> {
         .map(|(child, of)| data_from_js(&child, &of));
     let validity: Option<Uint8Array> = get(column, "validity").dyn_into().ok();
     let validity = validity.filter(|_| *data_type != DataType::Null);
+    let buffers = buffers.iter().map(|bytes| {
+        let bytes: Uint8Array = bytes.dyn_into().map_err(|_| no_column())?;
+        Ok(buffer_from_js(&bytes))
+    });
     ArrayData::builder(data_type.clone())
         .len(length)
-        .buffers(
-            buffers
-                .iter()
-                .map(|b| buffer_from_js(&b.unchecked_into()))
-                .collect(),
-        )
+        .buffers(buffers.collect::<Result<Vec<_>>>()?)
         .child_data(children.collect::<Result<Vec<_>>>()?)
         .null_bit_buffer(validity.map(|bits| buffer_from_js(&bits)))
         .align_buffers(true)
         .build()
         .map_err(|e| Error::invalid(e.to_string()))
+}
+
+fn no_column() -> Error {
+    Error::invalid("what should be a column is none: it takes { length, validity, buffers, children }")
 }
 
 /// A copy inside wasm memory, aligned for every type.
@@ -133,11 +150,14 @@ fn buffer_from_js(bytes: &Uint8Array) -> Buffer {
     buffer.into()
 }
 
+/// The types of a column's child columns. A dictionary's is that of its values, as in Arrow's own data: columns in
+/// storage types have none, but those of an Arrow library may.
 fn child_types(data_type: &DataType) -> Vec<DataType> {
     use DataType::*;
     match data_type {
         List(f) | LargeList(f) | FixedSizeList(f, _) | Map(f, _) => vec![f.data_type().clone()],
         Struct(fields) => fields.iter().map(|f| f.data_type().clone()).collect(),
+        Dictionary(_, value) => vec![value.as_ref().clone()],
         _ => Vec::new(),
     }
 }

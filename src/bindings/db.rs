@@ -207,7 +207,7 @@ pub(super) fn column_specs(columns: &Array) -> Result<Vec<FieldRef>> {
             })
         })
         .collect();
-    let specs = specs.ok_or_else(|| Error::internal("columns are [name, type, nullable]"))?;
+    let specs = specs.ok_or_else(|| Error::invalid("columns are [name, type, nullable]"))?;
     spec::columns(&specs)
 }
 

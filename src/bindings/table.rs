@@ -203,7 +203,9 @@ fn arrow_rows(fields: &Array, batches: &Array) -> Result<JsRows> {
     let batch = |batch: JsValue| -> Result<(Array, usize)> {
         let rows = whole(&batch, "rows")?.unwrap_or(0);
         let rows = usize::try_from(rows).unwrap_or(usize::MAX);
-        Ok((get(&batch, "columns").unchecked_into(), rows))
+        let columns = get(&batch, "columns").dyn_into();
+        let columns = columns.map_err(|_| Error::invalid("what should be a batch has no columns"))?;
+        Ok((columns, rows))
     };
     let batches = batches.iter().map(batch).collect::<Result<_>>()?;
     Ok(JsRows::batches(column_specs(fields)?, batches))

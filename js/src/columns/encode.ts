@@ -3,7 +3,9 @@
 
 import { invalid, type LakeshoreError } from "../errors.js";
 import { bytesOf, type Column, type DataType, type Field, noRows, perMillisecond } from "./column.js";
-import { asBytes, describe, hasOwn, isList, isPlain, ownValue, pairsOf, timeOf } from "./values.js";
+import { show } from "../door/show.js";
+import { identities } from "./identity.js";
+import { asBytes, hasOwn, isList, isPlain, ownValue, pairsOf, timeOf } from "./values.js";
 
 /** Where a value stands, for messages. */
 interface Place {
@@ -12,8 +14,12 @@ interface Place {
   readonly rows: ArrayLike<number> | undefined;
 }
 
+/** Most rows, and most items of lists in a column: more would take the caller's memory before they are refused. */
+const mostItems = 1 << 25;
+
 /** The columns of `fields` from plain rows. A name that is no column is `Invalid`. */
 export function encodeRows(fields: readonly Field[], rows: readonly unknown[]): Column[] {
+  if (rows.length > mostItems) throw invalid(`${rows.length} rows in one batch are too many: split it`);
   checkNames(fields, rows);
   return fields.map((field) => {
     const values = new Array<unknown>(rows.length);
@@ -27,7 +33,7 @@ function checkNames(fields: readonly Field[], rows: readonly unknown[]): void {
   for (let i = 0; i < rows.length; i++) {
     const row = rows[i];
     if (typeof row !== "object" || row === null || Array.isArray(row) || ArrayBuffer.isView(row)) {
-      throw invalid(`row ${i} is ${describe(row)}: a row is an object of values by column name`);
+      throw invalid(`row ${i} is ${show(row)}: a row is an object of values by column name`);
     }
     if (!isPlain(row)) checkInstance(fields, row, i);
     for (const name in row) {
@@ -44,7 +50,7 @@ function checkInstance(fields: readonly Field[], row: object, index: number): vo
   if (inherited === undefined && Object.keys(row).length > 0) return;
   const why = inherited === undefined ? "" : ` that inherits ${JSON.stringify(inherited.name)}`;
   throw invalid(
-    `row ${index} is ${describe(row)}${why}: a row is an object with values by column name of its own; copy them into one`,
+    `row ${index} is ${show(row)}${why}: a row is an object with values by column name of its own; copy them into one`,
   );
 }
 
@@ -145,7 +151,7 @@ const absent = (value: unknown): value is null | undefined => value === null || 
 function wrong(value: unknown, index: number, place: Place, type: DataType, takes: string): LakeshoreError {
   const row = place.rows === undefined ? index : place.rows[index];
   const where = `row ${row}, column ${JSON.stringify(place.name)}`;
-  return invalid(`${where}: ${describe(value)} does not fit ${type.text}: it takes ${takes}`);
+  return invalid(`${where}: ${show(value)} does not fit ${type.text}: it takes ${takes}`);
 }
 
 function nulls(values: readonly unknown[], place: Place, type: DataType): Parts {
@@ -299,18 +305,33 @@ function decimals(values: readonly unknown[], place: Place, type: DataType): Uin
   return bytes;
 }
 
+/** So many digits no decimal has, whatever its scale. */
+const mostDigits = 512;
+
 function parseDecimal(text: string, scale: number): bigint | undefined {
   const match = /^([+-]?)(\d+)(?:\.(\d*))?$/.exec(text.trim());
   if (match === null) return undefined;
-  const fraction = (match[3] ?? "").replace(/0+$/, "");
+  const fraction = withoutZeros(match[3] ?? "");
   if (fraction.length > Math.max(scale, 0)) return undefined;
-  let value = BigInt(match[2]! + fraction.padEnd(Math.max(scale, 0), "0"));
+  const digits = match[2]!;
+  // Not by a pattern, and not as one number, whose time is more than in proportion.
+  let begin = 0;
+  while (digits[begin] === "0") begin++;
+  if (digits.length - begin > mostDigits) return undefined;
+  let value = BigInt(`0${digits.slice(begin)}${fraction.padEnd(Math.max(scale, 0), "0")}`);
   if (scale < 0) {
     const factor = 10n ** BigInt(-scale);
     if (value % factor !== 0n) return undefined;
     value /= factor;
   }
   return match[1] === "-" ? -value : value;
+}
+
+/** The digits without zeros at their end. */
+function withoutZeros(digits: string): string {
+  let end = digits.length;
+  while (digits[end - 1] === "0") end--;
+  return digits.slice(0, end);
 }
 
 const encoder = new TextEncoder();
@@ -403,43 +424,75 @@ function fixedBinaries(values: readonly unknown[], place: Place, type: DataType)
 }
 
 /** Items of lists: their column, with the row each belongs to. */
-function items(field: Field, values: unknown[], rows: number[], place: Place): Column {
+function items(field: Field, values: unknown[], rows: ArrayLike<number>, place: Place): Column {
   return encode(field.type, values, { name: `${place.name}.${field.name}`, rows });
 }
 
 const rowOf = (place: Place, index: number): number => place.rows?.[index] ?? index;
 
+/** The sum of items so far, if it is not too much: asked before any of them is copied. */
+function added(
+  sum: number,
+  more: number,
+  value: unknown,
+  index: number,
+  place: Place,
+  type: DataType,
+): number {
+  if (Number.isSafeInteger(more) && more >= 0 && sum + more <= mostItems) return sum + more;
+  throw wrong(value, index, place, type, `${mostItems} items in one batch: split it`);
+}
+
 function lists(values: readonly unknown[], place: Place, type: DataType): Parts {
   const ends = offsets(type, values.length);
-  const flat: unknown[] = [];
-  const rows: number[] = [];
-  values.forEach((value, i) => {
+  const lengths = new Int32Array(values.length);
+  let total = 0;
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i];
     if (!absent(value)) {
       if (!isList(value)) throw wrong(value, i, place, type, "an array");
-      for (let k = 0; k < value.length; k++) {
-        flat.push(value[k]);
-        rows.push(rowOf(place, i));
-      }
+      const { length } = value;
+      total = added(total, length, value, i, place, type);
+      lengths[i] = length;
     }
-    setOffset(ends, i + 1, flat.length);
-  });
-  return { buffers: [bytesOf(ends)], children: [items(type.children![0]!, flat, rows, place)] };
+    setOffset(ends, i + 1, total);
+  }
+  return { buffers: [bytesOf(ends)], children: [flattened(values, lengths, total, place, type)] };
 }
 
 function fixedLists(values: readonly unknown[], place: Place, type: DataType): Parts {
   const size = type.size!;
-  const flat: unknown[] = [];
-  const rows: number[] = [];
-  values.forEach((value, i) => {
+  let total = 0;
+  for (let i = 0; i < values.length; i++) {
+    const value = values[i];
     if (!absent(value) && (!isList(value) || value.length !== size)) {
       throw wrong(value, i, place, type, `an array of ${size} items`);
     }
-    for (let k = 0; k < size; k++) {
-      flat.push(absent(value) ? null : (value as ArrayLike<unknown>)[k]);
-      rows.push(rowOf(place, i));
+    total = added(total, size, value, i, place, type);
+  }
+  const lengths = new Int32Array(values.length).fill(size);
+  return { buffers: [], children: [flattened(values, lengths, total, place, type)] };
+}
+
+/** The column of the items of lists, of which each has as many as `lengths` says. */
+function flattened(
+  values: readonly unknown[],
+  lengths: Int32Array,
+  total: number,
+  place: Place,
+  type: DataType,
+): Column {
+  const flat = new Array<unknown>(total);
+  const rows = new Float64Array(total);
+  let at = 0;
+  for (let i = 0; i < values.length; i++) {
+    const list = values[i] as ArrayLike<unknown> | null | undefined;
+    for (let k = 0; k < lengths[i]!; k++) {
+      flat[at] = list?.[k] ?? null;
+      rows[at++] = rowOf(place, i);
     }
-  });
-  return { buffers: [], children: [items(type.children![0]!, flat, rows, place)] };
+  }
+  return items(type.children![0]!, flat, rows, place);
 }
 
 function structs(values: readonly unknown[], place: Place, type: DataType): Parts {
@@ -469,6 +522,7 @@ function maps(values: readonly unknown[], place: Place, type: DataType): Parts {
     if (!absent(value)) {
       for (const [key, item] of entries(value, i, place, type)) {
         if (absent(key)) throw wrong(key, i, place, type, "no null as a key");
+        added(keys.length, 1, value, i, place, type);
         keys.push(key);
         mapped.push(item);
         rows.push(rowOf(place, i));
@@ -477,18 +531,50 @@ function maps(values: readonly unknown[], place: Place, type: DataType): Parts {
     ends[i + 1] = keys.length;
   });
   const children = [items(key!, keys, rows, place), items(item!, mapped, rows, place)];
+  checkKeys(values, ends, children[0]!, place, type);
   const pairs: Column = { length: keys.length, validity: undefined, buffers: [], children };
   return { buffers: [bytesOf(ends)], children: [pairs] };
+}
+
+/** Keys are the same if they are stored so: 1 and 1n, "1.0" and "1.00", two Dates of one moment. */
+function checkKeys(
+  values: readonly unknown[],
+  ends: Int32Array,
+  keys: Column,
+  place: Place,
+  type: DataType,
+): void {
+  const identity = identities(keys, type.children![0]!.type);
+  for (let i = 0; i < values.length; i++) {
+    const [begin, end] = [ends[i]!, ends[i + 1]!];
+    if (end - begin < 2) continue;
+    const seen = new Set<string>();
+    for (let k = begin; k < end; k++) seen.add(identity(k));
+    if (seen.size < end - begin) throw wrong(values[i], i, place, type, "each key once");
+  }
 }
 
 function entries(value: unknown, index: number, place: Place, type: DataType): Iterable<[unknown, unknown]> {
   const pairs = pairsOf(value);
   if (pairs !== undefined) return pairs;
-  if (Array.isArray(value) && value.every((pair) => Array.isArray(pair) && pair.length === 2)) {
-    const keys = new Set(value.map((pair) => (pair as unknown[])[0]));
-    if (keys.size === value.length) return value as [unknown, unknown][];
-    throw wrong(value, index, place, type, "each key once");
-  }
+  if (Array.isArray(value)) return pairsIn(value, index, place, type);
   if (isPlain(value)) return Object.entries(value);
-  throw wrong(value, index, place, type, "a Map, a plain object or an array of [key, value]");
+  throw wrong(value, index, place, type, takesPairs);
+}
+
+const takesPairs = "a Map, a plain object or an array of [key, value]";
+
+/** By index: methods of an array pass over its holes. */
+function* pairsIn(
+  list: readonly unknown[],
+  index: number,
+  place: Place,
+  type: DataType,
+): Iterable<[unknown, unknown]> {
+  const { length } = list;
+  for (let i = 0; i < length; i++) {
+    const pair = list[i];
+    if (!Array.isArray(pair) || pair.length !== 2) throw wrong(list, index, place, type, takesPairs);
+    yield [pair[0], pair[1]];
+  }
 }

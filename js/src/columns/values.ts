@@ -1,6 +1,8 @@
 // What a JavaScript value is, by its brand and not by its class: values of other realms (frames, vm contexts,
 // workers' structured clones) are as good as ours, and what only looks like one is not.
 
+import { bytesIn, isBuffer, isThere, isUint8Array } from "../door/bytes.js";
+
 const own = Object.prototype.hasOwnProperty;
 
 /** Whether `object` has the property itself: a column may be named `constructor`. */
@@ -16,7 +18,6 @@ const getter = (prototype: object, name: PropertyKey): ((this: unknown) => unkno
 
 const getTime = Date.prototype.getTime;
 const kindOfView = getter(Object.getPrototypeOf(Uint8Array.prototype) as object, Symbol.toStringTag);
-const bufferLength = getter(ArrayBuffer.prototype, "byteLength");
 const mapSize = getter(Map.prototype, "size");
 const mapEntries = Map.prototype.entries;
 
@@ -41,14 +42,11 @@ export function pairsOf(value: unknown): Iterable<[unknown, unknown]> | undefine
   return answers(mapSize, value) ? mapEntries.call(value as Map<unknown, unknown>) : undefined;
 }
 
-/** The bytes of a Uint8Array or ArrayBuffer, or undefined if it is none, or its memory was transferred away. */
+/** The bytes of a Uint8Array or a buffer, or undefined if it is none, or its memory is gone. */
 export function asBytes(value: unknown): Uint8Array | undefined {
-  if (ArrayBuffer.isView(value)) {
-    return kindOfView.call(value) === "Uint8Array" && isThere(value) ? (value as Uint8Array) : undefined;
-  }
-  if (!answers(bufferLength, value)) return undefined;
+  if (!isUint8Array(value) && !isBuffer(value)) return undefined;
   try {
-    return new Uint8Array(value as ArrayBuffer);
+    return bytesIn(value, "the bytes");
   } catch {
     return undefined;
   }
@@ -60,40 +58,10 @@ export function isList(value: unknown): value is ArrayLike<unknown> {
   return ArrayBuffer.isView(value) && kindOfView.call(value) !== undefined && isThere(value);
 }
 
-/** A view over transferred memory says that it is empty. */
-function isThere(view: ArrayBufferView): boolean {
-  if (view.byteLength > 0) return true;
-  try {
-    new Uint8Array(view.buffer);
-    return true;
-  } catch {
-    return false;
-  }
-}
-
 /** Whether it is an object as a literal makes one, of any realm, and not something whose content is elsewhere. */
 export function isPlain(value: unknown): value is Record<string, unknown> {
   if (typeof value !== "object" || value === null) return false;
   const parent = Object.getPrototypeOf(value) as object | null;
   if (parent === null || parent === Object.prototype) return true;
   return Object.getPrototypeOf(parent) === null && hasOwn(parent, "isPrototypeOf");
-}
-
-/** The value, fit for a message. */
-export function describe(value: unknown): string {
-  if (typeof value === "string")
-    return `the text ${JSON.stringify(value.length > 40 ? `${value.slice(0, 40)}…` : value)}`;
-  if (typeof value === "bigint") return `${value}n`;
-  if (typeof value === "function") return "a function";
-  if (typeof value === "object" && value !== null) return `an object of ${className(value)}`;
-  return String(value);
-}
-
-function className(value: object): string {
-  try {
-    const name: unknown = (value.constructor as { name?: unknown } | undefined)?.name;
-    return typeof name === "string" && name !== "" ? name.slice(0, 40) : "no class";
-  } catch {
-    return "no class";
-  }
 }

@@ -73,6 +73,16 @@ function viewed(value: ArrayBufferView): Uint8Array {
   );
 }
 
+/** Whether its bytes are there: a view over memory that is gone, or has become too short, says that it is empty. */
+export function isThere(view: ArrayBufferView): boolean {
+  try {
+    viewed(view);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
 /** A copy of them. */
 export function copyOf(bytes: Uint8Array): Uint8Array<ArrayBuffer> {
   const copy = new Uint8Array(bytes.byteLength);

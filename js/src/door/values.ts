@@ -22,7 +22,8 @@ export function reading<T>(what: string, read: () => T): T {
   }
 }
 
-function isOurs(error: unknown): boolean {
+/** Whether it is an error of ours. Of what somebody threw even that cannot be asked without care. */
+export function isOurs(error: unknown): error is LakeshoreError {
   try {
     return error instanceof LakeshoreError;
   } catch {

@@ -10,6 +10,7 @@ const forgotten = new FinalizationRegistry<() => void>((drop) => drop());
 
 /** An object that the worker has, or is making. */
 export class RemoteHandle<T> implements Handle<T> {
+  readonly givesAway = true;
   private readonly peer: Peer;
   private readonly id: number = -1;
   private failure: unknown;

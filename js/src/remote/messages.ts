@@ -1,6 +1,7 @@
 // What crosses between a page and the worker that runs the engine. Numbers of objects and calls are given out by
 // whoever sends the message that makes them known.
 
+import { messageOf } from "../door/values.js";
 import { type ErrorCode, LakeshoreError } from "../errors.js";
 
 /** Both sides must be of the same: a page may meet the worker script of an older deployment in a cache. */
@@ -38,15 +39,22 @@ export interface Crossing {
   readonly message: string;
 }
 
-/** What of an error crosses: no stack, no cause, since neither is for the other side. */
+/** What of an error crosses: no stack, no cause, since neither is for the other side. Reading it never throws. */
 export function errorOut(error: unknown): Crossing {
-  if (typeof error !== "object" || error === null) return { name: "Error", message: String(error) };
-  const { code, name, message } = error as { code?: unknown; name?: unknown; message?: unknown };
-  return {
-    ...(typeof code === "string" && { code }),
-    name: typeof name === "string" ? name : "Error",
-    message: typeof message === "string" ? message : "something that is not an Error was thrown",
-  };
+  const isObject = (typeof error === "object" && error !== null) || typeof error === "function";
+  const code = isObject ? textOf(error, "code") : undefined;
+  const name = isObject ? textOf(error, "name") : undefined;
+  return { ...(code !== undefined && { code }), name: name ?? "Error", message: messageOf(error) };
+}
+
+/** A property that is text. */
+function textOf(error: object, property: string): string | undefined {
+  try {
+    const value = (error as Record<string, unknown>)[property];
+    return typeof value === "string" ? value : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The error that crossed. */

@@ -8,7 +8,7 @@ import { callable, CalledFunction, copied } from "./functions.js";
 import type { Peer, Service } from "./peer.js";
 
 const hostMethods =
-  "get getRange getSuffix put putIfAbsent list delete create append lock write finish abort sync close release";
+  "get getRange getSuffix put putIfAbsent list delete create append lock write finish abort sync confirm close release";
 const methodNames = hostMethods.split(" ");
 /** Methods of a host whose result is a thing with methods. */
 const opening: ReadonlySet<string> = new Set(["create", "append", "lock"]);
@@ -19,7 +19,7 @@ interface Mark {
   readonly methods?: readonly string[];
   /** What the object says of itself, since that must be known at once. */
   readonly description?: string;
-  readonly size?: number;
+  readonly size?: number | bigint;
 }
 
 type Callable = Record<string, unknown>;
@@ -69,7 +69,7 @@ export class Offers implements Service {
         lakeshoreMark: this.offer(target),
         methods,
         ...(typeof description === "string" && { description }),
-        ...(typeof size === "number" && { size }),
+        ...((typeof size === "number" || typeof size === "bigint") && { size }),
       };
     });
   }
@@ -117,14 +117,59 @@ function made(mark: Mark, peer: Peer): unknown {
   const { lakeshoreMark: id, methods, description, size } = mark;
   if (methods === undefined) return callable((method, args) => peer.call(id, method, args));
   const object: Record<string, unknown> = {};
+  const locks = new Set<Asked>();
   for (const method of methods) {
     object[method] = async (...args: unknown[]) => {
       const result = await peer.call(id, method, args);
-      return opening.has(method) ? revive(result, peer) : result;
+      return opening.has(method) ? opened(method, result, peer, locks) : result;
     };
   }
   if (description !== undefined) object["describe"] = () => description;
   if (size !== undefined) object["size"] = size;
   forgotten.register(object, () => peer.drop(id));
   return object;
+}
+
+/** Asks the page whether a lock is still held. */
+type Asked = () => Promise<unknown>;
+type Confirming = { confirm?: () => unknown; release?: () => Promise<unknown> };
+
+/**
+ * What a host of the page opened. A lock must answer `confirm` at once, which nobody over there can: it says what was
+ * said last, and the append files of its host ask it with each `confirm` of theirs, before which nothing is
+ * acknowledged.
+ */
+function opened(method: string, result: unknown, peer: Peer, locks: Set<Asked>): unknown {
+  const thing = revive(result, peer) as Confirming | undefined;
+  if (typeof thing !== "object" || thing === null) return thing;
+  const { confirm, release } = thing;
+  if (method === "append") {
+    if (confirm === undefined && locks.size === 0) return thing;
+    thing.confirm = async () => {
+      await Promise.all([...locks].map((ask) => ask()));
+      await confirm?.();
+    };
+  } else if (method === "lock" && confirm !== undefined) {
+    let lost: { error: unknown } | undefined;
+    const ask = async () => {
+      try {
+        await confirm();
+      } catch (error) {
+        lost = { error };
+        throw error;
+      }
+    };
+    locks.add(ask);
+    thing.confirm = () => {
+      if (lost !== undefined) throw lost.error;
+      ask().catch(() => undefined);
+    };
+    if (release !== undefined) {
+      thing.release = () => {
+        locks.delete(ask);
+        return release();
+      };
+    }
+  }
+  return thing;
 }

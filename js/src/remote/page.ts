@@ -4,7 +4,9 @@
 // last of them closes. If it dies (a trap, a script that does not load, somebody's `terminate()`), every call in
 // flight is rejected, what it held of the page's own stores is released, and the next `open` starts a new worker.
 
-import { closed, LakeshoreError } from "../errors.js";
+import { show } from "../door/show.js";
+import { messageOf, reading } from "../door/values.js";
+import { closed, invalid, LakeshoreError } from "../errors.js";
 import { Tracked } from "../host/tracked.js";
 import type { Engine, Handle, Opening, RawDb, StoreSpec } from "../raw.js";
 import type { ProbeReport, WorkerSource } from "../types.js";
@@ -34,7 +36,10 @@ export async function remoteEngine(
   const key = source instanceof URL ? source.href : source;
   let engine = engines.get(key);
   if (engine === undefined) {
-    engine = new RemoteEngine(startWorker(source, start), module, () => engines.delete(key));
+    const forget = () => {
+      if (engines.get(key) === engine) engines.delete(key);
+    };
+    engine = new RemoteEngine(startWorker(source, start), module, forget);
     engines.set(key, engine);
   }
   return engine;
@@ -45,12 +50,25 @@ function startWorker(source: WorkerSource | undefined, start: () => Worker): Wor
     if (!ended.has(source)) return source;
     throw new LakeshoreError("Closed", "this worker was ended: pass a new one, or a function that makes one");
   }
+  let made: unknown;
   try {
     if (source === undefined) return start();
-    return typeof source === "function" ? source() : new Worker(source, { type: "module" });
+    made = typeof source === "function" ? source() : new Worker(source, { type: "module" });
   } catch (error) {
-    throw noStart(error instanceof Error ? error.message : String(error));
+    throw noStart(messageOf(error));
   }
+  if (!isWorker(made)) throw invalid(`open(): the function in option worker gave ${show(made)}, and no Worker`);
+  if (!ended.has(made)) return made;
+  throw new LakeshoreError("Closed", "this worker was ended: make a new one with each call");
+}
+
+/** By what it can: it may be of a frame. */
+function isWorker(made: unknown): made is Worker {
+  return reading("what the function in option worker gave", () => {
+    if (typeof made !== "object" || made === null) return false;
+    const { postMessage, addEventListener, terminate } = made as Partial<Worker>;
+    return [postMessage, addEventListener, terminate].every((method) => typeof method === "function");
+  });
 }
 
 function noStart(reason: string): LakeshoreError {
@@ -84,7 +102,12 @@ export class RemoteEngine implements Engine {
     worker.addEventListener("error", (event) => this.crashed(event), { signal: this.watching.signal });
     this.patience = setTimeout(() => this.fail(noStart(`it said nothing for ${startMs / 1000} s`)), startMs);
     const hello: Hello = { lakeshore: protocol, life, module };
-    worker.postMessage(hello, [port2]);
+    try {
+      worker.postMessage(hello, [port2]);
+    } catch (error) {
+      this.end(closed());
+      throw noStart(messageOf(error));
+    }
   }
 
   open(
@@ -93,8 +116,15 @@ export class RemoteEngine implements Engine {
     options: object,
     signal: AbortSignal | undefined,
   ): Opening {
-    const stores = [data, wal].map((spec) => spec && this.offer(spec));
     this.databases += 1;
+    const stores: ({ spec: object; withdraw: () => void } | undefined)[] = [];
+    try {
+      for (const spec of [data, wal]) stores.push(spec && this.offer(spec));
+    } catch (error) {
+      for (const store of stores) store?.withdraw();
+      this.left();
+      throw error;
+    }
     const specs = stores.map((store) => store?.spec);
     const db = new RemoteHandle<RawDb>(this.peer, 0, "open", [...specs, options], { signal });
     let released = false;
@@ -103,9 +133,7 @@ export class RemoteEngine implements Engine {
       released = true;
       for (const store of stores) store?.withdraw();
       db.drop(closed());
-      this.databases -= 1;
-      // Later, since an `open` may have found this engine already.
-      setTimeout(() => this.databases === 0 && this.end(closed()));
+      this.left();
     };
     const memoryBytes = async () => (await db.call("memoryBytes")) as number;
     const abandon = async () => {
@@ -116,15 +144,22 @@ export class RemoteEngine implements Engine {
   }
 
   async probe(data: StoreSpec, signal: AbortSignal | undefined): Promise<ProbeReport> {
-    const store = this.offer(data);
     this.databases += 1;
+    let store: { spec: object; withdraw: () => void } | undefined;
     try {
+      store = this.offer(data);
       return (await this.peer.call(0, "probe", [store.spec], signal)) as ProbeReport;
     } finally {
-      store.withdraw();
-      this.databases -= 1;
-      setTimeout(() => this.databases === 0 && this.end(closed()));
+      store?.withdraw();
+      this.left();
     }
+  }
+
+  /** A database is closed, or did not open. */
+  private left(): void {
+    this.databases -= 1;
+    // Later, since an `open` may have found this engine already.
+    setTimeout(() => this.databases === 0 && this.end(closed()));
   }
 
   private offer(spec: StoreSpec): { spec: object; withdraw: () => void; leave: () => Promise<void> } {

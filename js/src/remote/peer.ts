@@ -2,6 +2,7 @@
 // which they were sent, so calls take effect in call order; every call settles, also if the other side dies.
 
 import { abortable } from "../abort.js";
+import { messageOf } from "../door/values.js";
 import { invalid, LakeshoreError } from "../errors.js";
 import { type Crossing, errorIn, errorOut, givenAway, type Message } from "./messages.js";
 
@@ -74,8 +75,8 @@ export class Peer {
     try {
       this.port.postMessage(message, givenAway(values));
     } catch (error) {
-      const reason = error instanceof Error ? error.message : String(error);
-      throw invalid(`an argument cannot be passed to the engine's worker: ${reason}`);
+      const what = message.type === "result" ? "an answer" : "an argument";
+      throw invalid(`${what} cannot be passed between the page and the engine's worker: ${messageOf(error)}`);
     }
   }
 
@@ -149,13 +150,15 @@ export class Peer {
     } catch (error) {
       return this.fail(id, errorOut(error));
     }
-    Promise.resolve(result)
+    // Of what cannot even be awaited that is the answer, too.
+    (async () => result)()
       .then((value) => this.send({ type: "result", id, value }))
       .catch((error: unknown) => this.fail(id, errorOut(error)))
       .finally(() => this.controllers.delete(id));
   }
 
   private fail(id: number, error: Crossing): void {
+    // Text alone: it can be passed.
     this.send({ type: "failed", id, error });
   }
 }
