@@ -4,7 +4,7 @@
 import { checkOpen, type Db, openChecked, probeWith } from "./db.js";
 import { checkOptions, type Kind, only, wrong } from "./door/options.js";
 import { callOptions, openOptions } from "./door/tables.js";
-import { engine, setModuleLoader } from "./engine.js";
+import { engine, givenModule, giveModule, setModuleLoader } from "./engine.js";
 import { askToPersist } from "./opfs.js";
 import { remoteEngine } from "./remote/page.js";
 import type { CallOptions, OpenOptions, ProbeReport, Store, WasmModule, WorkerSource } from "./types.js";
@@ -15,15 +15,14 @@ export * from "./index.js";
 setModuleLoader(fetchModule);
 
 type Module = WasmModule | PromiseLike<WasmModule>;
-let given: Module | undefined;
 
 /**
  * Gives the package its WebAssembly module, where a bundler does not find it or it is to come from elsewhere: once,
- * before `open`.
+ * before `open`. `Invalid` if it is none, or comes after an `open` that has taken another.
  */
 export function init(module: Module): void {
-  given = module;
-  setModuleLoader(() => module);
+  only(arguments, 1, "init()");
+  giveModule(module);
 }
 
 /** Options of an open database in a browser. */
@@ -52,7 +51,7 @@ export async function open(options: BrowserOptions): Promise<Db> {
   if (typeof document === "undefined") return openChecked(rest, engine);
   return openChecked(rest, async () => {
     await askToPersist(rest.data, rest.wal);
-    return remoteEngine(source, ownWorker, await given);
+    return remoteEngine(source, ownWorker, await givenModule());
   });
 }
 
@@ -67,7 +66,7 @@ export async function probe(
   only(arguments, 2, "probe()");
   const { worker: source, ...rest } = checkOptions("probe()", options, { ...callOptions, worker });
   if (typeof document === "undefined") return probeWith(store, rest, engine);
-  return probeWith(store, rest, async () => remoteEngine(source, ownWorker, await given));
+  return probeWith(store, rest, async () => remoteEngine(source, ownWorker, await givenModule()));
 }
 
 /** Bundlers look for exactly this expression. */

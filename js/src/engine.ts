@@ -2,7 +2,10 @@
 // one database alone, and memory, which WebAssembly never gives back, goes with the instance when its database is
 // closed. In Workers all databases share one, so that requests at once do not fill the isolate.
 
-import { LakeshoreError } from "./errors.js";
+import { isThenable } from "./door/answers.js";
+import { show } from "./door/show.js";
+import { reading } from "./door/values.js";
+import { invalid, LakeshoreError } from "./errors.js";
 import { buried, Instance } from "./instance.js";
 import type { Engine, Opening, StoreSpec } from "./raw.js";
 import type { ProbeReport } from "./types.js";
@@ -31,24 +34,71 @@ export function shareInstance(): void {
   sharing = true;
 }
 
+/** What `init()` was given, and whether an `open` has taken it, or what the runtime has, since. */
+let given: unknown;
+let taken = false;
+
+const takes =
+  "the WebAssembly module of lakeshore/lakeshore_bg.wasm, compiled: a WebAssembly.Module, or a promise of one";
+
+/** Takes the module that a caller gives. What is none is refused now, and what it promises when it is there. */
+export function giveModule(module: unknown): void {
+  const isThere = reading("what init() was given", () => isModule(module) || isThenable(module));
+  if (!isThere) throw invalid(`init() takes ${takes}: it was given ${show(module)}`);
+  if (taken && module !== given)
+    throw invalid("init() comes too late: the module has been taken already. Call it once, before open()");
+  given = module;
+  setModuleLoader(() => module as WebAssembly.Module);
+}
+
+/** The module that `init()` was given, if it was: where another realm is to have it. */
+export async function givenModule(): Promise<WebAssembly.Module | undefined> {
+  if (given === undefined) {
+    taken = true;
+    return undefined;
+  }
+  return awaited(() => given as WebAssembly.Module);
+}
+
 /** The engine, once its module is there. */
 export async function engine(): Promise<Engine> {
-  if (loader === undefined) {
+  const load = loader;
+  if (load === undefined) {
     throw new LakeshoreError(
       "Unsupported",
       "there is no WebAssembly module: call init() with it before open()",
     );
   }
-  compiled ??= loader();
-  let module: WebAssembly.Module;
-  try {
-    module = await compiled;
-  } catch (error) {
-    compiled = undefined;
-    throw error;
-  }
+  const module = await awaited(() => (compiled ??= load()));
   await buried();
   return new LocalEngine(module);
+}
+
+/** The module, checked. After a failure it may be given, or loaded, anew. */
+async function awaited(load: () => WebAssembly.Module | PromiseLike<WebAssembly.Module>) {
+  taken = true;
+  try {
+    const module: unknown = await load();
+    const whose = given === undefined ? "what was loaded" : "what init() was given";
+    if (!isModule(module)) throw invalid(`${whose} became ${show(module)}: it takes ${takes}`);
+    if (WebAssembly.Module.exports(module).some(({ name }) => name === "openDb")) return module;
+    throw invalid(`${whose} is another WebAssembly module: it takes ${takes}`);
+  } catch (error) {
+    compiled = undefined;
+    taken = false;
+    throw error;
+  }
+}
+
+/** By what only modules have: it may be of another realm. */
+function isModule(value: unknown): value is WebAssembly.Module {
+  if (typeof value !== "object" || value === null) return false;
+  try {
+    WebAssembly.Module.exports(value as WebAssembly.Module);
+    return true;
+  } catch {
+    return false;
+  }
 }
 
 class LocalEngine implements Engine {

@@ -16,7 +16,8 @@
  * @packageDocumentation
  */
 
-import { setModuleLoader } from "./engine.js";
+import { only } from "./door/options.js";
+import { giveModule } from "./engine.js";
 import type { WasmModule } from "./types.js";
 
 export { Changes } from "./changes.js";
@@ -34,7 +35,11 @@ export { Transaction, TransactionTable } from "./transaction.js";
 export type * from "./host/host.js";
 export type * from "./types.js";
 
-/** Gives the package its WebAssembly module, where the runtime's entry file has not: once, before `open`. */
+/**
+ * Gives the package its WebAssembly module, where the runtime's entry file has not: once, before `open`. `Invalid` if it
+ * is none, or comes after an `open` that has taken another.
+ */
 export function init(module: WasmModule | PromiseLike<WasmModule>): void {
-  setModuleLoader(() => module);
+  only(arguments, 1, "init()");
+  giveModule(module);
 }

@@ -3,6 +3,8 @@
 
 import { filled, flag, func, isCallable, secret, text, whole } from "./door/kinds.js";
 import { type Kind, only, checkOptions, type RulesOf, wrong } from "./door/options.js";
+import { nearest } from "./door/near.js";
+import { quoted } from "./door/show.js";
 import { checked } from "./door/stores.js";
 import { isWellFormed, reading, timeOf } from "./door/values.js";
 import { invalid } from "./errors.js";
@@ -71,7 +73,9 @@ export function bucket(given: S3Options, defaults: Partial<S3Options>): S3Store 
       ...rest,
       ...(credentials !== undefined && {
         credentials:
-          typeof credentials === "function" ? async () => plain(await credentials()) : plain(credentials),
+          typeof credentials === "function"
+            ? async () => plain(await credentials(), false)
+            : plain(credentials, true),
       }),
       ...(sign !== undefined && {
         sign: async (request: Parameters<Sign>[0]) => signed(await sign(request)),
@@ -80,10 +84,29 @@ export function bucket(given: S3Options, defaults: Partial<S3Options>): S3Store 
   };
 }
 
+const credentialNames = ["accessKeyId", "secretAccessKey", "sessionToken", "expiration"];
+const signedNames = ["url", "headers"];
+
+/**
+ * Refuses a name that is none of the known: any, if `isOurs`; of what a function gives, which may have more to say than
+ * we ask, one that is meant to be one of those that are missing.
+ */
+function checkNames(place: string, given: object, known: readonly string[], isOurs: boolean): void {
+  const missing = known.filter((name) => (given as Record<string, unknown>)[name] === undefined);
+  for (const name of Object.keys(given)) {
+    if (known.includes(name)) continue;
+    const meant = nearest(name, isOurs ? known : missing);
+    if (meant === undefined && !isOurs) continue;
+    const hint = meant === undefined ? "" : `did you mean ${meant}? `;
+    throw invalid(`s3(): ${place} has no ${quoted(name)}: ${hint}It takes { ${known.join(", ")} }`);
+  }
+}
+
 /** Credentials as the engine takes them: the time in milliseconds. */
-function plain(given: S3Credentials): object {
+function plain(given: S3Credentials, isOurs: boolean): object {
   return reading("s3(): what gives the credentials", () => {
     const fields: Partial<S3Credentials> = isObject(given) ? given : {};
+    checkNames("credentials", fields, credentialNames, isOurs);
     const { accessKeyId, secretAccessKey, sessionToken, expiration } = fields;
     if (!isName(accessKeyId)) throw invalid("s3(): credentials.accessKeyId is missing, or not text");
     if (!isName(secretAccessKey)) throw invalid("s3(): credentials.secretAccessKey is missing, or not text");
@@ -112,6 +135,7 @@ function timeIn(moment: unknown): number {
 /** What a signer returned, with its headers as pairs. */
 function signed(given: SignedRequest): { url?: string; headers: Pairs } {
   return reading("s3(): what sign() returned", () => {
+    if (isObject(given)) checkNames("what sign() returned", given, signedNames, false);
     const { url, headers } = (isObject(given) ? given : {}) as Partial<SignedRequest>;
     if (url !== undefined && !isName(url)) throw invalid("s3(): sign() must return its url as text");
     if (!isObject(headers)) throw invalid("s3(): sign() must return { headers }, as an object or Headers");

@@ -211,11 +211,7 @@ function ended(): LakeshoreError {
 type Isolation = { isolation?: "snapshot" | "serializable" };
 
 /** @internal */
-export async function begin(
-  db: Handle<RawDb>,
-  { isolation }: Isolation,
-  told = false,
-): Promise<Transaction> {
+export async function begin(db: Handle<RawDb>, { isolation }: Isolation, told = false): Promise<Transaction> {
   const raw = db.start("begin", isolation === "serializable");
   return new Transaction(raw, await raw.call("tables"), told);
 }

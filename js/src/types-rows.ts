@@ -49,11 +49,38 @@ type Items<Item extends string> = Item extends `${infer Inner} not null`
 /** What may be written where a value of a column type is read; besides, null where the column may be null. */
 export type WrittenOf<T extends string> = string extends T
   ? any
-  : T extends "float16" | "float32" | "float64" | "double"
-    ? number | bigint
+  : T extends Float
+    ? number
     : T extends Decimal
       ? bigint | number | string
-      : Written<ValueOf<T>>;
+      : T extends `list<${infer Item}>` | `large_list<${infer Item}>`
+        ? WrittenItems<Item>
+        : T extends `fixed_size_list<${infer Item}, ${number}>`
+          ? WrittenItems<Item>
+          : T extends `dictionary<${string},${infer Value}>`
+            ? WrittenOf<Trimmed<Value>>
+            : Written<ValueOf<T>>;
+
+type WrittenItems<Item extends string> = Item extends `${infer Inner} not null`
+  ? List<WrittenOf<Trimmed<Inner>>>
+  : List<WrittenOf<Trimmed<Item>> | null>;
+
+type Float = "float16" | "float32" | "float64" | "double";
+
+/** Items by number: of numbers also as a typed array. */
+type List<Item> = readonly Item[] | (Extract<Item, number | bigint> extends never ? never : TypedArray<Item>);
+
+type TypedArray<Item> =
+  | Int8Array
+  | Int16Array
+  | Int32Array
+  | Uint8Array
+  | Uint8ClampedArray
+  | Uint16Array
+  | Uint32Array
+  | Float32Array
+  | Float64Array
+  | (Extract<Item, bigint> extends never ? never : BigInt64Array | BigUint64Array);
 
 type SmallNumber =
   | "int8"
@@ -87,7 +114,7 @@ export type Written<V> =
             : V extends ReadonlyMap<infer Name, infer Item>
               ? ReadonlyMap<Name, Item> | readonly (readonly [Name, Item])[]
               : V extends readonly (infer Item)[]
-                ? readonly Written<Item>[]
+                ? List<Written<Item>>
                 : V;
 
 type TypeText<C> = C extends string ? C : C extends { type: infer T extends string } ? T : string;

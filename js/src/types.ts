@@ -432,6 +432,9 @@ export interface Stats {
   dataPlace: string;
   walPlace?: string;
   tables: TableStats[];
-  /** Size of the WebAssembly memory that all databases of this process share, in bytes. It never shrinks. */
+  /**
+   * Size of the WebAssembly memory that this database's engine has, in bytes: its own, and in Cloudflare Workers one that
+   * all databases of the isolate share. It never shrinks, but goes when the database is closed.
+   */
   wasmMemoryBytes: number;
 }

@@ -87,6 +87,18 @@ export async function main(ipc: Uint8Array, signal: AbortSignal, own: Host): Pro
       console.log(error.code === "Busy", error.committed);
   }
   void [stamp, row, count, stats];
+  const numbers = await db.table("numbers", {
+    schema: { id: "int64", x: "float64", list: "list<float32>", big: "list<int64>", words: "list<utf8>" },
+    primaryKey: ["id"],
+  });
+  await numbers.ingest([{ id: 1n, x: 1.5, list: new Float32Array(2), big: BigInt64Array.of(1n) }]);
+  await numbers.ingest([{ id: 1n, x: null, list: [1, null], big: new Int32Array(2), words: ["a", null] }]);
+  // @ts-expect-error a float takes no bigint
+  await numbers.ingest([{ id: 1n, x: 1n }]);
+  // @ts-expect-error nor does a list of them
+  await numbers.ingest([{ id: 1n, list: [1n] }]);
+  // @ts-expect-error texts are in no typed array
+  await numbers.ingest([{ id: 1n, words: new Uint8Array(2) }]);
   // @ts-expect-error a table needs its key
   await db.table("flights", { schema: { id: "int64" } });
   // @ts-expect-error there is no such option

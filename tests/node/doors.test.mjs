@@ -390,8 +390,157 @@ test("an error says how many items were committed if a stream broke off, and onl
     controller.abort(reason);
     await new Promise(() => undefined);
   };
-  assert.equal((await caught(table.ingest(silent(), { signal: controller.signal }))).committed, 1);
+  const aborted = await caught(table.ingest(silent(), { signal: controller.signal }));
+  assert.deepEqual([aborted.committed, aborted.cause, aborted.message], [1, reason, "enough"]);
+  assert.ok(aborted instanceof Error);
+  assert.equal(Object.hasOwn(reason, "committed"), false);
+  // Whatever breaks a stream off: what cannot carry the number is the cause of what does.
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  for (const thrown of ["text", 5, null, undefined, Object.freeze(new Error("frozen")), proxy, mine]) {
+    const error = await caught(table.ingest(broken(thrown)));
+    assert.equal(error.committed, 2);
+    assert.equal(error.cause, thrown);
+  }
+  assert.equal(mine.committed, 2);
   assert.equal(Object.hasOwn(await caught(table.ingest([{ id: "no" }])), "committed"), false);
+});
+
+test("streams that share a signal are told their own numbers, and other calls none", async (t) => {
+  const { table } = await opened(t);
+  const reasons = [
+    undefined,
+    new Error("enough"),
+    new LakeshoreError("Busy", "ours"),
+    "text",
+    Object.freeze({}),
+  ];
+  for (const reason of reasons) {
+    const controller = new AbortController();
+    const { signal } = controller;
+    const silent = async function* (count) {
+      for (let i = 0; i < count; i++) yield [{ id: 200n }];
+      if (count === 3) controller.abort(reason);
+      await new Promise(() => undefined);
+    };
+    const calls = [1, 2, 3].map((count) => table.ingest(silent(count), { signal }));
+    const errors = (await Promise.allSettled(calls)).map((call) => call.reason);
+    assert.equal(new Set(errors).size, 3);
+    assert.ok(errors[0].committed <= 1 && errors[1].committed <= 2 && errors[2].committed === 3);
+    const given = signal.reason;
+    for (const error of errors) {
+      if (given instanceof LakeshoreError) assert.equal(error.code, "Busy");
+      else assert.equal(error.cause, given);
+      if (given instanceof DOMException)
+        assert.ok(error instanceof DOMException && error.name === "AbortError");
+    }
+    const single = await table.ingest([{ id: 1n }], { signal }).catch((error) => error);
+    assert.equal(single, given);
+    assert.equal(single?.committed, undefined);
+    // Nor is it there before any stream began.
+    const before = await table.ingest(silent(0), { signal }).catch((error) => error);
+    assert.equal(before, given);
+  }
+});
+
+test("an aborted stream is cancelled, with the reason, also one that is silent or was never begun", async (t) => {
+  const { table } = await opened(t);
+  const reason = new Error("enough");
+  const streamOf = (pull) => {
+    const seen = {};
+    seen.cancelled = new Promise((resolve) => {
+      seen.stream = new ReadableStream({ pull, cancel: resolve });
+    });
+    return seen;
+  };
+  const silent = streamOf(() => new Promise(() => undefined));
+  const controller = new AbortController();
+  const reading = table.ingest(silent.stream, { signal: controller.signal });
+  await sleep(5);
+  controller.abort(reason);
+  await assert.rejects(reading, { message: "enough", committed: 0 });
+  assert.equal(await silent.cancelled, reason);
+  const unread = streamOf(() => undefined);
+  await assert.rejects(table.ingest(unread.stream, { signal: controller.signal }), { message: "enough" });
+  assert.equal(await unread.cancelled, reason);
+  // One whose items do not fit is given up, too.
+  const wrong = streamOf((stream) => stream.enqueue([{ id: "no" }]));
+  await refused(() => table.ingest(wrong.stream), "Invalid");
+  assert.equal(await wrong.cancelled, undefined);
+  assert.equal(wrong.stream.locked, false);
+  const whole = new ReadableStream({
+    start(stream) {
+      stream.enqueue([{ id: 300n }]);
+      stream.close();
+    },
+  });
+  assert.equal((await table.ingest(whole)).rows, 1);
+  assert.equal(whole.locked, false);
+});
+
+test("a stream that is none is told as that, and never by an error of the language", async (t) => {
+  const { table } = await opened(t);
+  const locked = new ReadableStream();
+  locked.getReader();
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  const of = (next) => ({ [Symbol.iterator]: () => ({ next }) });
+  const boom = () => {
+    throw new TypeError("thrown by a getter");
+  };
+  const streams = [
+    { [Symbol.iterator]: () => ({}) },
+    { [Symbol.asyncIterator]: () => ({ next: 5 }) },
+    { [Symbol.asyncIterator]: () => proxy },
+    of(() => proxy),
+    of(() => ({ get done() { return boom(); } })), // prettier-ignore
+    of(() => ({ done: false, get value() { return boom(); } })), // prettier-ignore
+    of(() => ({ done: false, value: proxy })),
+    of(() => ({ done: false, value: { get then() { return boom(); } } })), // prettier-ignore
+    locked,
+  ];
+  for (const stream of streams) {
+    const error = await refused(() => table.ingest(stream), "Invalid", /stream/);
+    assert.equal(error.committed, 0);
+  }
+});
+
+test("rows are what they were when ingest was called, also where the table was altered meanwhile", async (t) => {
+  const data = memory();
+  const [{ db, table }, other] = [await opened(t, { data }), await open({ data })];
+  t.after(() => other.close());
+  const fresh = async () => (await other.refresh(), await other.table("rows"));
+  const empty = (rows) => {
+    for (const row of rows) for (const name of Object.keys(row)) delete row[name];
+    rows.length = 0;
+  };
+  // Rows that fit only what the table is now.
+  let stale = await fresh();
+  await db.alterTable("rows", [{ addColumn: "list", type: "list<int32>" }]);
+  await other.refresh();
+  let given = [{ id: 50n, list: [1, 2] }, { id: 51n, list: [3] }]; // prettier-ignore
+  let writing = stale.ingest(given);
+  given[0].list.length = 0;
+  empty(given);
+  assert.equal((await writing).rows, 2);
+  assert.deepEqual((await table.get({ id: 50n })).list, [1, 2]);
+  // Rows that fitted what it was, and still do.
+  stale = await fresh();
+  await db.alterTable("rows", [{ dropColumn: "raw" }, { renameColumn: "id", to: "number" }]);
+  await other.refresh();
+  given = [{ number: 52n, text: "kept" }];
+  writing = stale.ingest(given);
+  empty(given);
+  assert.equal((await writing).rows, 1);
+  assert.equal((await (await fresh()).get({ number: 52n })).text, "kept");
+  stale = await fresh();
+  await db.alterTable("rows", [{ dropColumn: "list" }]);
+  await other.refresh();
+  given = [{ number: 53n, text: "kept" }];
+  writing = stale.ingest(given);
+  empty(given);
+  assert.equal((await writing).rows, 1);
+  assert.equal((await (await fresh()).get({ number: 53n })).text, "kept");
 });
 
 test("what becomes of a transaction does not depend on when a write failed", async (t) => {

@@ -2,6 +2,9 @@
 //   SEED=… replays, TEST_SECONDS=… makes it longer.
 
 import assert from "node:assert/strict";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { test } from "node:test";
 import vm from "node:vm";
 import * as lakeshore from "lakeshore";
@@ -11,6 +14,14 @@ import { callEverything } from "../support/hostile/run.mjs";
 const seed = Number(process.env.SEED ?? Date.now() % 1e9);
 const ms = 1000 * Number(process.env.TEST_SECONDS ?? 40);
 const foreign = vm.runInNewContext("globalThis");
+
+// What is text may be taken for the path of a directory.
+process.chdir(mkdtempSync(join(tmpdir(), "lakeshore-hostile-")));
+process.on("exit", () => {
+  const made = process.cwd();
+  process.chdir(tmpdir());
+  rmSync(made, { recursive: true, force: true });
+});
 
 /** What nobody awaited is a failure, too. */
 function unhandled(t) {

@@ -89,6 +89,18 @@ test("options are checked when they are given, and no message shows a value", ()
       /expiration/,
     ],
     [{ bucket: "my-bucket", sign: "hunter2" }, /sign/],
+    ...[
+      ["sesionToken", /sessionToken/],
+      ["SessionToken", /sessionToken/],
+      ["expires", /expiration/],
+      ["region", /accessKeyId/],
+    ].map(([name, word]) => [
+      {
+        bucket: "my-bucket",
+        credentials: { accessKeyId: "a", secretAccessKey: "b", [name]: "hunter2" },
+      },
+      word,
+    ]),
   ]) {
     assert.throws(
       () => s3(options),
@@ -100,6 +112,34 @@ test("options are checked when they are given, and no message shows a value", ()
       JSON.stringify(options),
     );
   }
+});
+
+test("what a function gives may say more, but nothing that is meant to be what is missing", async () => {
+  const fetch = async () => new Response(null, { status: 404 });
+  const bucket = { bucket: "my-bucket", region: "r", endpoint: "http://127.0.0.1:9", fetch, retries: 0 };
+  const right = { accessKeyId: "a", secretAccessKey: "b" };
+  const outcome = async (options) => {
+    try {
+      await (await open({ data: s3({ ...bucket, ...options }), retries: 0 })).close();
+      return "opened";
+    } catch (error) {
+      assert.ok(error instanceof LakeshoreError, String(error));
+      assert.ok(!error.message.includes("hunter2"), error.message);
+      return error.message;
+    }
+  };
+  const none = /did you mean/;
+  for (const [name, meant] of [
+    ["sesionToken", /sessionToken/],
+    ["expireTime", /expiration/],
+    ["Expiration", /expiration/],
+  ])
+    assert.match(await outcome({ credentials: () => ({ ...right, [name]: "hunter2" }) }), meant, name);
+  const more = { ...right, sessionToken: "t", accountId: "1", credentialScope: "x", $source: {} };
+  assert.doesNotMatch(await outcome({ credentials: () => more }), none);
+  assert.match(await outcome({ sign: () => ({ headers: {}, uri: "hunter2" }) }), /did you mean url/);
+  assert.match(await outcome({ sign: () => ({ header: "hunter2" }) }), /did you mean headers/);
+  assert.doesNotMatch(await outcome({ sign: ({ url }) => ({ url, headers: {}, method: "GET" }) }), none);
 });
 
 test("a wrong place is refused at open, and a password in it is not shown", async () => {

@@ -357,6 +357,60 @@ test("a write that nobody asked about and that failed long ago fails the commit,
   }
 });
 
+test("a write in transaction() that nobody awaited is told by transaction() alone", async (t) => {
+  const [{ db, a }] = await handles(t);
+  const lost = [];
+  const note = (reason) => lost.push(reason);
+  process.on("unhandledRejection", note);
+  t.after(() => process.off("unhandledRejection", note));
+  const pause = () => new Promise((resolve) => setTimeout(resolve, 5));
+  for (const wait of [() => undefined, pause]) {
+    for (const bad of [[{ id: 1n, oops: 1 }], new Uint8Array(9)]) {
+      const failing = db.transaction(async (tx) => {
+        await tx.table("a").ingest(rows([1, 1]));
+        tx.table("a").ingest(bad);
+        await wait();
+      });
+      await assert.rejects(failing, ofKind("Invalid", /oops|IPC/));
+      const tx = await db.begin();
+      tx.table("a").ingest(bad);
+      await assert.rejects(tx.commit(), ofKind("Invalid", /oops|IPC/));
+    }
+  }
+  await pause();
+  assert.deepEqual(lost, []);
+  assert.equal(await a.scan().count(), 0);
+});
+
+test("what is written after commit() was called is refused, and never in it", async (t) => {
+  const [{ db, a }] = await handles(t);
+  for (const unasked of [false, true]) {
+    const tx = await db.begin();
+    const table = tx.table("a");
+    await table.ingest(rows([1, 1]));
+    // One that is not awaited: the commit waits for it.
+    if (unasked) table.ingest(rows([2, 2]));
+    const committing = tx.commit();
+    const late = [table.ingest(rows([3, 3])), table.delete([{ id: 1n }])];
+    for (const write of late) await assert.rejects(write, ofKind("Invalid", /transaction has ended/));
+    assert.equal((await committing).rows, unasked ? 2 : 1);
+    assert.deepEqual(await pairs(a), unasked ? [[1, 1], [2, 2]] : [[1, 1]]); // prettier-ignore
+    await assert.rejects(table.ingest(rows([4, 4])), ofKind("Invalid", /transaction has ended/));
+    await a.delete([{ id: 2n }]);
+  }
+});
+
+test("whatever a function throws comes out of transaction(), with nothing of ours in its way", async (t) => {
+  const [{ db }] = await handles(t);
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  for (const thrown of [proxy, null, undefined, 5, Object.create(null)]) {
+    let caught;
+    await db.transaction(() => Promise.reject(thrown)).catch((error) => (caught = [error]));
+    assert.equal(caught[0], thrown);
+  }
+});
+
 test("commits happen in call order, those of transactions too", async (t) => {
   const [{ db, a }] = await handles(t);
   const tx = await db.begin();

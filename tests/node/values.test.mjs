@@ -305,3 +305,114 @@ test("texts come as they went in, whatever lies beside them", async (t) => {
     assert.deepEqual(await read(table), texts);
   }
 });
+
+test("a list of four thousand million holes is refused at once, wherever it stands", async (t) => {
+  const huge = () => new Array(2 ** 32 - 1);
+  const revoked = () => new Proxy([1], { get: (list, name) => (name === "length" ? 2 ** 53 : list[name]) });
+  for (const [type, make] of [
+    ["list<int32>", (list) => list],
+    ["large_list<utf8>", (list) => list],
+    ["list<list<int32>>", (list) => [[1], list]],
+    ["fixed_size_list<int32, 3>", (list) => list],
+    ["struct<a: list<int32>>", (list) => ({ a: list })],
+    ["map<utf8, int32>", (list) => list],
+    ["map<utf8, list<bool>>", (list) => [["a", list]]],
+    ["binary", (list) => list],
+    ["decimal128(10, 2)", (list) => list],
+    ["date32", (list) => list],
+    ["utf8", (list) => list],
+  ]) {
+    const { table } = await opened(t, type);
+    const start = performance.now();
+    for (const list of [huge(), revoked()])
+      await assert.rejects(table.ingest([{ id: 1, v: make(list) }]), { code: "Invalid" }, type);
+    await assert.rejects(table.ingest(Object.assign(huge(), { 0: { id: 1 } })), { code: "Invalid" });
+    assert.ok(performance.now() - start < 5000, `${type}: ${performance.now() - start} ms`);
+    assert.equal(await table.scan().count(), 0);
+  }
+  const { table } = await opened(t, `fixed_size_list<int32, ${2 ** 20}>`);
+  const many = Array.from({ length: 1000 }, (_, id) => ({ id }));
+  await assert.rejects(table.ingest(many), { code: "Invalid", message: /items in one batch: split it/ });
+});
+
+test("a view that its buffer has become too short for is Invalid, and not empty", async (t) => {
+  const views = [Uint8Array, Float64Array].map((Kind) => () => {
+    const buffer = new ArrayBuffer(64, { maxByteLength: 128 });
+    const view = new Kind(buffer, 32, 4);
+    buffer.resize(8);
+    return view;
+  });
+  for (const type of ["binary", "list<float64>", "fixed_size_list<float64, 0>", "list<uint8>"]) {
+    for (const make of views) {
+      const { table } = await opened(t, type).catch(() => ({}));
+      if (table === undefined) continue;
+      const wrong = table.ingest([{ id: 1, v: make() }]);
+      await assert.rejects(wrong, { code: "Invalid", message: /column "v"/ }, type);
+    }
+  }
+});
+
+test("a map has each key once, by what is stored of it", async (t) => {
+  const bytes = (...of) => Uint8Array.from(of);
+  for (const [type, same, other] of [
+    ["int32", [1, 1n], 2],
+    ["int64", [1, 1n], 2n],
+    ["decimal128(10, 2)", ["1.0", "1.00"], "1.1"],
+    ["decimal128(10, 2)", ["+1", 100n], 1n],
+    ["timestamp[us]", [new Date(5), 5000n], new Date(6)],
+    ["timestamp[ms]", [new Date(5), new Date(5)], new Date(6)],
+    ["date32", [new Date(86_400_000), 1], new Date(0)],
+    ["binary", [bytes(1, 2), bytes(1, 2).buffer], bytes(1, 3)],
+    ["fixed_size_binary[2]", [bytes(1, 200), bytes(1, 200)], bytes(1, 201)],
+    ["float32", [0.1, Math.fround(0.1)], 0.2],
+    ["utf8", ["ä", "ä"], "a"],
+    ["bool", [true, true], false],
+    [
+      "struct<a: int32, b: utf8>",
+      [
+        { a: 1, b: "x" },
+        { b: "x", a: 1n },
+      ],
+      { a: 1 },
+    ],
+    ["list<int32>", [[1, 2], Int32Array.of(1, 2)], [1]],
+  ]) {
+    const { table } = await opened(t, `map<${type}, utf8>`);
+    for (const [a, b] of [same, [...same].reverse()]) {
+      const twice = [[other, "z"], [a, "x"], [b, "y"]]; // prettier-ignore
+      for (const v of [twice, new Map(twice)]) {
+        if (v instanceof Map && v.size < 3) continue;
+        const wrong = table.ingest([
+          { id: 1, v: [] },
+          { id: 2, v },
+        ]);
+        await assert.rejects(wrong, { code: "Invalid", message: /row 1, column "v".*each key once/ }, type);
+      }
+    }
+    await table.ingest([
+      { id: 1, v: [[same[0], "x"], [other, "y"]] },
+      { id: 2, v: [[same[1], "x"]] },
+    ]); // prettier-ignore
+    assert.deepEqual((await read(table)).map((map) => map.size), [2, 1], type); // prettier-ignore
+  }
+});
+
+test("digits and bigints without end are refused in no time", async (t) => {
+  const { table } = await opened(t, "decimal128(20, 2)");
+  const start = performance.now();
+  const zeros = "0".repeat(200_000);
+  for (const v of [
+    `1.${zeros}1`,
+    `1.${zeros}1${zeros}1`,
+    "9".repeat(1_000_000),
+    10n ** 300_000n,
+    -(2n ** 3_000_000n),
+  ]) {
+    const error = await table.ingest([{ id: 1, v }]).catch((error) => error);
+    assert.equal(error.code, "Invalid");
+    assert.ok(error.message.length < 500, `${error.message.length} characters`);
+  }
+  assert.ok(performance.now() - start < 2000, `${performance.now() - start} ms`);
+  await table.ingest([{ id: 1, v: `${zeros}1.50${zeros}` }]);
+  assert.deepEqual(await read(table), [150n]);
+});

@@ -53,7 +53,7 @@ export function asArrow(value: unknown): RawArrow | undefined {
     if (isBatch(batch)) return batch;
     throw invalid(`the batch at ${i} of the Arrow table is none: ${other}`);
   });
-  const shapes = shapesOf((batches[0] ?? (value as ArrowBatch)).schema);
+  const shapes = shapesOf((value as ArrowBatch).schema);
   const fields = shapes.map(({ name, shape }): RawColumn => [name, shape.text, true]);
   return { fields, batches: batches.map((batch) => rawBatch(batch, shapes)) };
 }
@@ -83,13 +83,13 @@ function shapesOf({ fields }: { readonly fields: unknown }): NamedShape[] {
   });
 }
 
-/** A batch, whose columns are those of the table's first. */
+/** A batch, whose columns are those of the table. */
 function rawBatch(batch: ArrowBatch, shapes: readonly NamedShape[]): RawArrowBatch {
   const own = shapesOf(batch.schema);
   const same = ({ name, shape }: NamedShape, i: number) =>
     own[i]?.name === name && own[i].shape.text === shape.text;
   if (own.length !== shapes.length || !shapes.every(same))
-    throw invalid("a batch of the Arrow table has other columns than its first: pass them one by one");
+    throw invalid("a batch of the Arrow table has other columns than the table: pass its batches one by one");
   const children = listOf(batch.data.children, "the columns of an Arrow batch");
   if (children.length !== shapes.length)
     throw invalid(`an Arrow batch has ${children.length} columns, but ${shapes.length} fields: ${other}`);

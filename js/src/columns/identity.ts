@@ -47,8 +47,7 @@ function of(column: Column, type: DataType): Identity {
       const pairs = column.children[0]!;
       const [key, value] = type.children!.map((field, i) => identities(pairs.children[i]!, field.type));
       const between = range(first!, type);
-      return (index) =>
-        joined(itemsOf((i) => joined([key!(i), value!(i)]), ...between(index)).sort());
+      return (index) => joined(itemsOf((i) => joined([key!(i), value!(i)]), ...between(index)).sort());
     }
     default: {
       const width = column.length === 0 ? 0 : first!.byteLength / column.length;

@@ -44,7 +44,8 @@ export function settled<T>(value: unknown, then: (value: unknown) => T): T | Pro
   return isThenable(value) ? (async () => then(await value))() : then(value);
 }
 
-function isThenable(value: unknown): value is PromiseLike<unknown> {
+/** Whether it would be awaited. */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
   if ((typeof value !== "object" && typeof value !== "function") || value === null) return false;
   return typeof (value as Partial<PromiseLike<unknown>>).then === "function";
 }

@@ -18,6 +18,11 @@ const synonyms: Record<string, readonly string[]> = {
   dryRun: ["simulate", "preview", "noop"],
   data: ["store", "storage", "path", "url"],
   attempts: ["retries", "tries"],
+  accessKeyId: ["accesskey", "keyid", "awsaccesskeyid"],
+  secretAccessKey: ["secretkey", "secret", "awssecretaccesskey"],
+  sessionToken: ["token", "securitytoken", "awssessiontoken"],
+  expiration: ["expires", "expiry", "expiretime", "expiresat", "expireat", "expirationtime"],
+  url: ["uri", "href"],
 };
 
 /** The known name that `name` is meant to be, if it is near enough to one. */

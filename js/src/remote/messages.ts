@@ -41,7 +41,7 @@ export interface Crossing {
 
 /** What of an error crosses: no stack, no cause, since neither is for the other side. Reading it never throws. */
 export function errorOut(error: unknown): Crossing {
-  const isObject = (typeof error === "object" && error !== null) || typeof error === "function";
+  const isObject = typeof error === "object" && error !== null;
   const code = isObject ? textOf(error, "code") : undefined;
   const name = isObject ? textOf(error, "name") : undefined;
   return { ...(code !== undefined && { code }), name: name ?? "Error", message: messageOf(error) };

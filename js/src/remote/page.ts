@@ -42,6 +42,7 @@ export async function remoteEngine(
     engine = new RemoteEngine(startWorker(source, start), module, forget);
     engines.set(key, engine);
   }
+  engine.expectOpen();
   return engine;
 }
 
@@ -57,7 +58,8 @@ function startWorker(source: WorkerSource | undefined, start: () => Worker): Wor
   } catch (error) {
     throw noStart(messageOf(error));
   }
-  if (!isWorker(made)) throw invalid(`open(): the function in option worker gave ${show(made)}, and no Worker`);
+  if (!isWorker(made))
+    throw invalid(`open(): the function in option worker gave ${show(made)}, and no Worker`);
   if (!ended.has(made)) return made;
   throw new LakeshoreError("Closed", "this worker was ended: make a new one with each call");
 }
@@ -153,6 +155,12 @@ export class RemoteEngine implements Engine {
       store?.withdraw();
       this.left();
     }
+  }
+
+  /** Somebody is about to open a database, or has thought better of it: then the worker is of no use. */
+  expectOpen(): void {
+    this.databases += 1;
+    setTimeout(() => this.left());
   }
 
   /** A database is closed, or did not open. */

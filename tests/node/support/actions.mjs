@@ -1,8 +1,8 @@
 // What tests do in processes of their own.
 
-import { writeSync } from "node:fs";
+import { readFileSync, writeSync } from "node:fs";
 import { createInterface } from "node:readline";
-import { directory, host, open, s3 } from "lakeshore";
+import { directory, host, init, LakeshoreError, memory, open, s3 } from "lakeshore";
 import { batchRows, definition, readBatches, writeBatches } from "../../support/batches.mjs";
 
 /** Opens `path/data` and `path/wal`; with `bucket`, options of `s3()`, data is there, and without `path` all is. */
@@ -181,4 +181,56 @@ export async function unawaited({ path, memoryBytes, calls }) {
     const { wasmMemoryBytes, memoryPeak } = await db.stats();
     return { rows: await table.scan().count(), wasmMemoryBytes, memoryPeak, inOrder };
   });
+}
+
+const wasm = () =>
+  new WebAssembly.Module(readFileSync(new URL(import.meta.resolve("lakeshore/lakeshore_bg.wasm"))));
+const empty = () => new WebAssembly.Module(Uint8Array.of(0, 0x61, 0x73, 0x6d, 1, 0, 0, 0));
+const outcome = async (act) => {
+  try {
+    await act();
+    return "done";
+  } catch (error) {
+    return error instanceof LakeshoreError ? error.code : String(error);
+  }
+};
+const openOnce = async () => (await open({ data: memory() })).close();
+
+/** `init()` with something, an open, and both once more with what is right. */
+export async function initWith({ what }) {
+  const module = wasm();
+  const { proxy, revoke } = Proxy.revocable({}, {});
+  revoke();
+  const given = {
+    "the module": () => module,
+    "a promise of it": () => Promise.resolve(module),
+    "the module once more": () => (init(module), module),
+    nothing: () => undefined,
+    null: () => null,
+    text: () => "lakeshore_bg.wasm",
+    bytes: () => new Uint8Array(8),
+    "an object": () => ({}),
+    "a revoked proxy": () => proxy,
+    "a promise of bytes": async () => new Uint8Array(8),
+    "a promise that fails": () => {
+      const failed = Promise.reject(new Error("failed"));
+      failed.catch(() => undefined);
+      return failed;
+    },
+    "another module": empty,
+    "a proxy of a promise": () => new Proxy(Promise.resolve(module), {}),
+  };
+  const first = await outcome(() => init(given[what]()));
+  const opened = await outcome(openOnce);
+  const again = opened === "done" ? () => undefined : () => init(module);
+  return { first, opened, after: await outcome(async () => (again(), openOnce())) };
+}
+
+/** `init()` after an open. */
+export async function initLate() {
+  const module = wasm();
+  init(module);
+  await openOnce();
+  const same = await outcome(() => init(module));
+  return { same, other: await outcome(() => init(wasm())), opened: await outcome(openOnce) };
 }

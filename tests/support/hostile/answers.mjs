@@ -98,7 +98,16 @@ export async function answerAnything({ lakeshore, foreign, seed, ms, local = tru
     ...Object.entries(values).map(([name, make]) => [name, () => make()]),
     ...Object.entries(lies),
   ];
-  const ways = { "at once": (value) => value, "in a promise": async (value) => value };
+  const ways = {
+    "at once": (value) => value,
+    "in a promise": async (value) => value,
+    thrown: (value) => {
+      throw value;
+    },
+    rejected: async (value) => {
+      throw value;
+    },
+  };
   for (const [name, answer] of answers) {
     for (const [way, give] of Object.entries(ways)) {
       for (const method of hostMethods) {

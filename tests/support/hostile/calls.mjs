@@ -3,9 +3,62 @@
 
 import { Boom } from "./values.mjs";
 
-const definition = { schema: { id: "int64", text: "utf8", raw: "binary" }, primaryKey: ["id"] };
+/** Besides what each row has: a column of each kind that takes something of its own. */
+const nested = {
+  list: "list<int32>",
+  pair: "fixed_size_list<int32, 2>",
+  map: "map<utf8, int32>",
+  struct: "struct<a: int32, b: list<utf8>>",
+  amount: "decimal128(20, 2)",
+  day: "date32",
+  at: "timestamp[us]",
+};
+const definition = {
+  schema: { id: "int64", text: "utf8", raw: "binary", ...nested },
+  primaryKey: ["id"],
+};
+const noneOf = (columns) => Object.fromEntries(Object.keys(columns).map((name) => [name, null]));
 export const rows = () =>
-  Array.from({ length: 10 }, (_, i) => ({ id: BigInt(i), text: `row ${i}`, raw: null }));
+  Array.from({ length: 10 }, (_, i) => ({
+    ...{ id: BigInt(i), text: `row ${i}`, raw: null },
+    ...noneOf(nested),
+  }));
+
+/** A row with a value in each column. */
+const full = () => ({
+  ...{ id: 3n, text: "new", raw: new Uint8Array(2), list: [1, 2], pair: [3, 4], map: [["a", 1]] },
+  ...{ struct: { a: 1, b: ["x"] }, amount: "1.50", day: new Date(0), at: new Date(1) },
+});
+
+/** A record batch as a library of Arrow has it, of plain objects, so that each part can be another. */
+function arrowBatch() {
+  const [utf8, int64] = [{ typeId: 5 }, { typeId: 2, isSigned: true, bitWidth: 64 }];
+  const list = { typeId: 12, children: [{ name: "item", nullable: true, type: { ...int64, bitWidth: 32 } }] };
+  const fields = [
+    { name: "list", nullable: true, type: list },
+    { name: "text", nullable: true, type: utf8 },
+    { name: "id", nullable: false, type: int64 },
+  ];
+  const data = (type, more) => ({ type, offset: 0, stride: 1, nullCount: 0, children: [], ...more });
+  const items = (offset, length) =>
+    data(list.children[0].type, { length, values: Int32Array.of(7, 8).slice(offset, offset + length) });
+  const children = [
+    data(list, {
+      length: 1,
+      valueOffsets: Int32Array.of(0, 2),
+      children: [{ ...items(0, 2), slice: items }],
+    }),
+    data(utf8, { length: 1, valueOffsets: Int32Array.of(0, 3), values: new TextEncoder().encode("new") }),
+    data(int64, { length: 1, values: BigInt64Array.of(3n) }),
+  ];
+  return {
+    schema: { fields },
+    numRows: 1,
+    data: data({ typeId: 13, children: fields }, { length: 1, children }),
+  };
+}
+
+const arrowTable = () => ({ schema: arrowBatch().schema, batches: [arrowBatch()] });
 
 /** A database with a table of ten rows in memory and in a file. */
 export async function world(lakeshore, stores) {
@@ -46,11 +99,11 @@ const reads = (w) => ({
   },
 });
 const written = (w) => [
-  () => [
-    [{ id: 3n, text: "new", raw: new Uint8Array(2) }],
-    { signal: signal(), onProgress: () => undefined },
-  ],
+  () => [[full()], { signal: signal(), onProgress: () => undefined }],
   () => [w.ipc.slice()],
+  () => [arrowTable()],
+  () => [arrowBatch()],
+  () => [[arrowBatch(), arrowBatch()]],
 ];
 
 /** By name of the object: how one is made, its methods, and what reflection finds that is not for callers. */
@@ -62,7 +115,7 @@ export const objects = {
       table: () => [
         "rows",
         {
-          schema: { id: "int64", text: { type: "utf8", nullable: true }, raw: "binary" },
+          schema: { ...definition.schema, text: { type: "utf8", nullable: true } },
           primaryKey: ["id"],
           signal: signal(),
         },
@@ -159,7 +212,7 @@ export const objects = {
     internal: ["put", "find", "fitted", "newer"],
     methods: (w) => ({
       ...reads(w),
-      ingest: { all: [() => [[{ id: 3n, text: "new" }]], () => [w.ipc.slice()]] },
+      ingest: { all: [() => [[full()]], () => [w.ipc.slice()], () => [arrowBatch()]] },
       delete: () => [[{ id: 3n }]],
     }),
   },
@@ -210,7 +263,7 @@ export const functions = (w) => {
     open: opened,
     memory: nothing,
     host: { args: () => [w.lakeshore.memory().host], after: (store) => tried(w, store) },
-    directory: () => ["/tmp/lakeshore-hostile"],
+    directory: () => ["hostile"],
     opfs: () => ["name", { persist: false }],
     s3: {
       args: () => [
