@@ -4,7 +4,7 @@
 
 import { isThenable } from "./door/answers.js";
 import { show } from "./door/show.js";
-import { reading } from "./door/values.js";
+import { isOurs, messageOf, reading } from "./door/values.js";
 import { invalid, LakeshoreError } from "./errors.js";
 import { buried, Instance } from "./instance.js";
 import type { Engine, Opening, StoreSpec } from "./raw.js";
@@ -86,7 +86,9 @@ async function awaited(load: () => WebAssembly.Module | PromiseLike<WebAssembly.
   } catch (error) {
     compiled = undefined;
     taken = false;
-    throw error;
+    if (given === undefined || isOurs(error)) throw error;
+    const message = `what init() was given failed: ${messageOf(error)}`;
+    throw new LakeshoreError("Invalid", message, { cause: error });
   }
 }
 

@@ -67,9 +67,9 @@ export async function* itemsUntil(
   let closes = true;
   try {
     for (;;) {
-      const next = (async () => source.next())();
+      const next = nextOf(source);
       next.catch(() => (closes = false));
-      const result: unknown = await abortable(next, signal);
+      const { result } = await abortable(next, signal);
       if (typeof result !== "object" || result === null) {
         closes = false;
         throw invalid(`the stream is none: its next() gave ${show(result)}`);
@@ -107,6 +107,13 @@ function asPromise(value: unknown): unknown {
   return (async () => value)();
 }
 
+/** What the source gives next, in a box: it is awaited once, and as it was looked at. */
+async function nextOf(source: Source): Promise<{ result: unknown }> {
+  const given = source.next();
+  const result = reading("the stream", () => asPromise(given));
+  return { result: result instanceof Promise ? await result : result };
+}
+
 interface Source {
   next(): unknown;
   return: ((why: unknown) => unknown) | undefined;
@@ -115,9 +122,10 @@ interface Source {
 function iteratorOf(items: AsyncIterable<unknown> | Iterable<unknown>): Source {
   const iterator: unknown =
     Symbol.asyncIterator in items ? items[Symbol.asyncIterator]() : items[Symbol.iterator]();
-  if (typeof iterator !== "object" || iterator === null) throw invalid(`its iterator is ${show(iterator)}`);
+  if (typeof iterator !== "object" || iterator === null)
+    throw invalid(`the stream is none: its iterator is ${show(iterator)}`);
   const { next } = iterator as { next?: unknown };
-  if (typeof next !== "function") throw invalid(`its iterator's next is ${show(next)}, and no function`);
+  if (typeof next !== "function") throw invalid(`the stream is none: its iterator's next is ${show(next)}`);
   const end = (why: unknown): unknown => (iterator as Iterator<unknown>).return?.(why);
   return { next: () => next.call(iterator) as unknown, return: end };
 }

@@ -523,7 +523,7 @@ test("rows are what they were when ingest was called, also where the table was a
   given[0].list.length = 0;
   empty(given);
   assert.equal((await writing).rows, 2);
-  assert.deepEqual((await table.get({ id: 50n })).list, [1, 2]);
+  assert.deepEqual((await (await fresh()).get({ id: 50n })).list, [1, 2]);
   // Rows that fitted what it was, and still do.
   stale = await fresh();
   await db.alterTable("rows", [{ dropColumn: "raw" }, { renameColumn: "id", to: "number" }]);
