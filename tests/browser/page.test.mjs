@@ -358,6 +358,132 @@ test("hosts of the page are called back, keep their bytes and their `this`, and 
   assert.ok(seen.whole, "bytes of the host were taken from it");
 });
 
+test("whatever a host of the page throws, the call settles with an error", async (t) => {
+  const { run } = await start(t);
+  const outcomes = await run(async () => {
+    const { host, memory, open } = lakeshore;
+    const boom = () => {
+      throw new Error("thrown by a getter");
+    };
+    const revoked = () => {
+      const { proxy, revoke } = Proxy.revocable({}, {});
+      revoke();
+      return proxy;
+    };
+    const thrown = {
+      "a revoked proxy": revoked,
+      getters: () => ({ get code() { return boom(); }, get name() { return boom(); }, get message() { return boom(); } }), // prettier-ignore
+      "a toString": () => ({ toString: boom, [Symbol.toPrimitive]: boom, toJSON: boom }),
+      nothing: () => undefined,
+      "a symbol": () => Symbol("thrown"),
+      "a function": () => boom,
+      "an object without prototype": () => Object.create(null),
+    };
+    const outcomes = [];
+    for (const [name, make] of Object.entries(thrown)) {
+      for (const way of ["thrown", "rejected"]) {
+        const own = memory().host;
+        const lying = {};
+        for (const method of Object.keys(own).concat(Object.getOwnPropertyNames(Object.getPrototypeOf(own))))
+          if (typeof own[method] === "function") lying[method] = (...args) => own[method](...args);
+        lying.list = () => {
+          if (way === "rejected") return Promise.reject(make());
+          throw make();
+        };
+        const settled = open({ data: host(lying), retries: 0 }).then(
+          (db) => db.close().then(() => "opened"),
+          (error) => (error instanceof lakeshore.LakeshoreError ? error.code : `raw ${error}`),
+        );
+        const late = new Promise((resolve) => setTimeout(resolve, 10_000, "it did not settle"));
+        outcomes.push([name, way, await Promise.race([settled, late])]);
+      }
+    }
+    return outcomes;
+  });
+  for (const [name, way, outcome] of outcomes)
+    assert.match(outcome, /^(Unavailable|Unknown|Invalid)$/, `${name}, ${way}: ${outcome}`);
+});
+
+test("a host of the page is asked whether its WAL is still its own before rows are acknowledged", async (t) => {
+  const { run } = await start(t);
+  const seen = await run(async () => {
+    const { host, memory, open } = lakeshore;
+    const seen = [];
+    for (const where of ["file", "lock", "lock alone"]) {
+      const own = memory().host;
+      const state = { asked: 0, lost: false };
+      const confirm = () => {
+        state.asked += 1;
+        if (state.lost) throw Object.assign(new Error("somebody else has it"), { code: "Closed" });
+      };
+      const wal = {};
+      for (const name of "get getRange getSuffix put putIfAbsent list delete create".split(" "))
+        if (typeof own[name] === "function") wal[name] = (...args) => own[name](...args);
+      wal.append = async (key) => {
+        const file = await own.append(key);
+        const sizes = { size: BigInt(file.size) };
+        const methods = { write: (b) => file.write(b), sync: () => file.sync(), close: () => file.close() };
+        return { ...sizes, ...methods, ...(where === "file" && { confirm: async () => confirm() }) };
+      };
+      wal.lock = async (name) => {
+        const lock = await own.lock(name);
+        return { release: () => lock.release(), ...(where !== "file" && { confirm }) };
+      };
+      const db = await open({ data: memory(), wal: host(wal) });
+      const table = await db.table("t", { schema: { id: "int64" }, primaryKey: ["id"] });
+      await table.ingest([{ id: 1n }]);
+      const before = state.asked;
+      state.lost = true;
+      const codes = [];
+      for (const id of [2n, 3n])
+        codes.push(
+          await table.ingest([{ id }]).then(
+            () => "acknowledged",
+            (error) => `${error.code} ${/somebody else has it/.test(error.message)}`,
+          ),
+        );
+      await db.close().catch(() => undefined);
+      seen.push([where, before > 0, ...codes]);
+    }
+    return seen;
+  });
+  for (const [where, asked, first, second] of seen) {
+    assert.ok(asked, `${where} was not asked`);
+    assert.match(first, /^(Closed|Unknown) true$/, `${where}: ${first}`);
+    assert.match(second, /^Closed true$/, `${where}: ${second}`);
+  }
+});
+
+test("rows on a page are what they were when ingest was called, also where the table was altered", async (t) => {
+  const { run } = await start(t);
+  const rows = await run(async () => {
+    const { memory, open } = lakeshore;
+    const data = memory();
+    const [db, other] = [await open({ data }), await open({ data })];
+    await db.table("t", { schema: { id: "int64", raw: "binary", text: "utf8" }, primaryKey: ["id"] });
+    await other.refresh();
+    const write = async (change, given) => {
+      const stale = await other.table("t");
+      await db.alterTable("t", change);
+      await other.refresh();
+      const writing = stale.ingest(given);
+      for (const row of given) for (const name of Object.keys(row)) delete row[name];
+      given.length = 0;
+      await writing;
+    };
+    await write([{ addColumn: "list", type: "list<int32>" }], [{ id: 1n, list: [1, 2] }]);
+    await write([{ dropColumn: "raw" }], [{ id: 2n, text: "kept" }]);
+    await other.refresh();
+    const rows = await (await other.table("t")).scan().toArray();
+    await Promise.all([db.close(), other.close()]);
+    return rows.map(({ id, ...rest }) => ({ id: Number(id), ...rest }));
+  });
+  assert.deepEqual(rows, [
+    { id: 1, text: null, list: [1, 2] },
+    { id: 2, text: "kept", list: null },
+  ]);
+});
+
 test("a large ingest leaves the page responsive", async (t) => {
   const { run } = await start(t);
   const { longest, rows } = await run(async () => {

@@ -100,6 +100,63 @@ test("the worker may be given as a URL, a string, a function or itself", async (
   assert.equal(await workersOf(page), 0);
 });
 
+test("what makes no worker, and an open that comes to nothing, leave no worker and no raw error", async (t) => {
+  const { page, run } = await start(t);
+  const outcomes = await run(async () => {
+    const { host, init, memory, open, probe, LakeshoreError } = lakeshore;
+    const outcome = (promise) =>
+      promise.then(
+        () => "opened",
+        (error) => (error instanceof LakeshoreError ? error.code : `raw ${error}`),
+      );
+    const outcomes = [];
+    const { proxy, revoke } = Proxy.revocable({}, {});
+    revoke();
+    for (const made of [{}, null, undefined, 5, proxy, { postMessage() {} }])
+      outcomes.push(await outcome(open({ data: memory(), worker: () => made })));
+    // A host that cannot be offered: found out when the worker is there already.
+    const spoilt = () => {
+      let read = 0;
+      const own = memory().host;
+      return new Proxy(own, {
+        get: (target, name) => {
+          if (name === "list" && ++read > 1) throw new Error("spoilt");
+          const member = target[name];
+          return typeof member === "function" ? member.bind(target) : member;
+        },
+      });
+    };
+    const controller = new AbortController();
+    const aborted = open({ data: memory(), signal: controller.signal });
+    controller.abort(new LakeshoreError("Closed", "aborted"));
+    const spoiltOnes = [open({ data: host(spoilt()) }), probe(host(spoilt()))];
+    const later = await Promise.all([...spoiltOnes, aborted].map(outcome));
+    outcomes.push(...later.map((one) => (one.startsWith("raw") ? one : "Invalid")));
+    for (const module of [{}, "text", new Uint8Array(8), proxy]) {
+      try {
+        init(module);
+        outcomes.push("taken");
+      } catch (error) {
+        outcomes.push(error instanceof LakeshoreError ? error.code : `raw ${error}`);
+      }
+    }
+    return outcomes;
+  });
+  assert.deepEqual(new Set(outcomes), new Set(["Invalid"]), JSON.stringify(outcomes));
+  assert.equal(await workersOf(page), 0);
+  const count = await run(async () => {
+    const { init, memory, open } = lakeshore;
+    init(Promise.resolve(new Uint8Array(8)));
+    const first = await open({ data: memory() }).catch((error) => error.code);
+    init(WebAssembly.compileStreaming(fetch("/pkg/js/wasm/lakeshore_bg.wasm")));
+    const db = await open({ data: memory() });
+    await db.close();
+    return first;
+  });
+  assert.equal(count, "Invalid");
+  assert.equal(await workersOf(page), 0);
+});
+
 test("in a worker of one's own the engine runs in place", async (t) => {
   const { run } = await start(t);
   const count = await run(async () => {
