@@ -140,7 +140,9 @@ fn data_from_js(column: &JsValue, data_type: &DataType) -> Result<ArrayData> {
 }
 
 fn no_column() -> Error {
-    Error::invalid("what should be a column is none: it takes { length, validity, buffers, children }")
+    Error::invalid(
+        "what should be a column is none: it takes { length, validity, buffers, children }",
+    )
 }
 
 /// A copy inside wasm memory, aligned for every type.

@@ -204,7 +204,8 @@ fn arrow_rows(fields: &Array, batches: &Array) -> Result<JsRows> {
         let rows = whole(&batch, "rows")?.unwrap_or(0);
         let rows = usize::try_from(rows).unwrap_or(usize::MAX);
         let columns = get(&batch, "columns").dyn_into();
-        let columns = columns.map_err(|_| Error::invalid("what should be a batch has no columns"))?;
+        let columns =
+            columns.map_err(|_| Error::invalid("what should be a batch has no columns"))?;
         Ok((columns, rows))
     };
     let batches = batches.iter().map(batch).collect::<Result<_>>()?;
