@@ -6,7 +6,7 @@ import { checkOptions, type Kind, only, wrong } from "./door/options.js";
 import { callOptions, openOptions } from "./door/tables.js";
 import { engine, givenModule, giveModule, setModuleLoader } from "./engine.js";
 import { askToPersist } from "./opfs.js";
-import { remoteEngine } from "./remote/page.js";
+import { isRunning, remoteEngine } from "./remote/page.js";
 import type { CallOptions, OpenOptions, ProbeReport, Store, WasmModule, WorkerSource } from "./types.js";
 import { fetchModule } from "./wasm-module.js";
 
@@ -22,7 +22,7 @@ type Module = WasmModule | PromiseLike<WasmModule>;
  */
 export function init(module: Module): void {
   only(arguments, 1, "init()");
-  giveModule(module);
+  giveModule(module, isRunning());
 }
 
 /** Options of an open database in a browser. */

@@ -34,18 +34,21 @@ export function shareInstance(): void {
   sharing = true;
 }
 
-/** What `init()` was given, and whether an `open` has taken it, or what the runtime has, since. */
+/** What `init()` was given, and whether an `open` in this realm has taken it, or what the runtime has, since. */
 let given: unknown;
 let taken = false;
 
 const takes =
   "the WebAssembly module of lakeshore/lakeshore_bg.wasm, compiled: a WebAssembly.Module, or a promise of one";
 
-/** Takes the module that a caller gives. What is none is refused now, and what it promises when it is there. */
-export function giveModule(module: unknown): void {
+/**
+ * Takes the module that a caller gives. What is none is refused now, and what it promises when it is there. It comes too
+ * late if an engine is running, here or (`elsewhere`) in a worker.
+ */
+export function giveModule(module: unknown, elsewhere = false): void {
   const isThere = reading("what init() was given", () => isModule(module) || isThenable(module));
   if (!isThere) throw invalid(`init() takes ${takes}: it was given ${show(module)}`);
-  if (taken && module !== given)
+  if ((taken || elsewhere) && module !== given)
     throw invalid("init() comes too late: the module has been taken already. Call it once, before open()");
   given = module;
   setModuleLoader(() => module as WebAssembly.Module);
@@ -53,11 +56,7 @@ export function giveModule(module: unknown): void {
 
 /** The module that `init()` was given, if it was: where another realm is to have it. */
 export async function givenModule(): Promise<WebAssembly.Module | undefined> {
-  if (given === undefined) {
-    taken = true;
-    return undefined;
-  }
-  return awaited(() => given as WebAssembly.Module);
+  return given === undefined ? undefined : awaited(() => given as WebAssembly.Module);
 }
 
 /** The engine, once its module is there. */
@@ -69,14 +68,21 @@ export async function engine(): Promise<Engine> {
       "there is no WebAssembly module: call init() with it before open()",
     );
   }
-  const module = await awaited(() => (compiled ??= load()));
+  taken = true;
+  let module: WebAssembly.Module;
+  try {
+    module = await awaited(() => (compiled ??= load()));
+  } catch (error) {
+    compiled = undefined;
+    taken = false;
+    throw error;
+  }
   await buried();
   return new LocalEngine(module);
 }
 
-/** The module, checked. After a failure it may be given, or loaded, anew. */
+/** The module, checked. */
 async function awaited(load: () => WebAssembly.Module | PromiseLike<WebAssembly.Module>) {
-  taken = true;
   try {
     const module: unknown = await load();
     const whose = given === undefined ? "what was loaded" : "what init() was given";
@@ -84,8 +90,6 @@ async function awaited(load: () => WebAssembly.Module | PromiseLike<WebAssembly.
     if (WebAssembly.Module.exports(module).some(({ name }) => name === "openDb")) return module;
     throw invalid(`${whose} is another WebAssembly module: it takes ${takes}`);
   } catch (error) {
-    compiled = undefined;
-    taken = false;
     if (given === undefined || isOurs(error)) throw error;
     const message = `what init() was given failed: ${messageOf(error)}`;
     throw new LakeshoreError("Invalid", message, { cause: error });

@@ -46,6 +46,11 @@ export async function remoteEngine(
   return engine;
 }
 
+/** Whether an engine runs in a worker of this page. */
+export function isRunning(): boolean {
+  return engines.size > 0;
+}
+
 function startWorker(source: WorkerSource | undefined, start: () => Worker): Worker {
   if (source instanceof Worker) {
     if (!ended.has(source)) return source;
