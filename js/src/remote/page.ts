@@ -124,7 +124,7 @@ export class RemoteEngine implements Engine {
     signal: AbortSignal | undefined,
   ): Opening {
     this.databases += 1;
-    const stores: ({ spec: object; withdraw: () => void } | undefined)[] = [];
+    const stores: (ReturnType<RemoteEngine["offer"]> | undefined)[] = [];
     try {
       for (const spec of [data, wal]) stores.push(spec && this.offer(spec));
     } catch (error) {
