@@ -108,6 +108,17 @@ impl TableState {
             .chain(std::iter::once(&self.active))
     }
 
+    /// The same table without rows and files: for who wants none of them, and must not keep them.
+    pub fn without_rows(&self) -> Self {
+        Self {
+            id: self.id,
+            entry: self.entry.clone(),
+            active: Memory::empty(),
+            sealed: Vec::new(),
+            files: Arc::default(),
+        }
+    }
+
     /// The same memtables under another entry, in its layout.
     fn with_entry(&self, entry: &TableEntry) -> Self {
         let mut next = self.clone();

@@ -153,8 +153,6 @@ struct OpenRecord {
     inline: Part,
     files: VecDeque<(TableId, LiveFile)>,
     scan: Option<(TableId, u32, FileScan)>,
-    /// The part to give out next: whether more follows must be known first.
-    held: Option<Part>,
     /// A part of it was given out.
     given: bool,
 }
@@ -309,29 +307,21 @@ impl Changes {
         let Some(open) = &mut self.open else {
             return Ok(None);
         };
-        if open.held.is_none() {
-            open.held = open
-                .pull(&self.inner, &(&self.options, &self.chosen))
-                .await?;
-        }
-        let following = match open.held {
-            Some(_) => {
-                open.pull(&self.inner, &(&self.options, &self.chosen))
-                    .await?
-            }
-            None => None,
-        };
-        let part = std::mem::replace(&mut open.held, following);
-        let (more, ts, given) = (open.held.is_some(), open.ts, open.given);
-        open.given |= part.is_some();
+        let choice = (&self.options, &self.chosen);
+        let pulled = open.pull(&self.inner, &choice).await?;
+        let (part, more) = pulled.unwrap_or_default();
+        let (ts, given) = (open.ts, open.given);
+        open.given = true;
         if !more {
             self.cursor = open.after;
             self.open = None;
         }
-        let Some(part) = part else { return Ok(None) };
         let tables = self.tables(part)?;
         if tables.is_empty() && !given {
-            // Dropped just now. Who had a part of it must hear of its end.
+            // None for this feed, or dropped just now. Who had a part of it must hear of its end.
+            if let Some(open) = &mut self.open {
+                open.given = false;
+            }
             return Ok(None);
         }
         Ok(Some(Change {
@@ -480,27 +470,28 @@ impl OpenRecord {
             inline: as_of_now(state, rows_of(&state.version, &inline)?),
             files,
             scan: None,
-            held: None,
             given: false,
         })
     }
 
-    /// The next rows of it: those that are inline together, then sstables batch by batch.
-    async fn pull(&mut self, inner: &Inner, choice: &Choice<'_>) -> Result<Option<Part>> {
+    /// The next rows of it, and whether more follow: those that are inline together, then sstables batch by
+    /// batch. What is to follow stays where it is: whoever waits for memory may have that of a file.
+    async fn pull(&mut self, inner: &Inner, choice: &Choice<'_>) -> Result<Option<(Part, bool)>> {
         let state = inner.state();
         let mut inline = std::mem::take(&mut self.inline);
         inline.retain(|of| wanted(of.table, &state, choice));
         if !inline.is_empty() {
-            return Ok(Some(inline));
+            return Ok(Some((inline, self.has_files(&state, choice))));
         }
         loop {
             if let Some((table, schema_version, scan)) = &mut self.scan {
-                if let Some(rows) = scan.next().await.map_err(gone_is_expired)? {
-                    return Ok(Some(vec![TableRows {
+                if let Some((rows, more)) = scan.next().await.map_err(gone_is_expired)? {
+                    let part = vec![TableRows {
                         table: *table,
                         schema_version: *schema_version,
                         rows,
-                    }]));
+                    }];
+                    return Ok(Some((part, more || self.has_files(&state, choice))));
                 }
                 self.scan = None;
             }
@@ -509,11 +500,16 @@ impl OpenRecord {
             };
             let table = (state.tables.get(&id)).filter(|_| wanted(id, &state, choice));
             if let Some(table) = table {
-                let scan = FileScan::new(table.clone(), inner.readers.clone(), file);
+                let scan = FileScan::new(table, inner.readers.clone(), file);
                 self.scan = Some((id, table.entry.schema_version, scan));
             }
             self.files.pop_front();
         }
+    }
+
+    /// Whether rows of files are still to come. None is empty.
+    fn has_files(&self, state: &State, choice: &Choice<'_>) -> bool {
+        self.files.iter().any(|(id, _)| wanted(*id, state, choice))
     }
 }
 

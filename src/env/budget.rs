@@ -1,16 +1,12 @@
-//! Memory, in bytes, reserved before it is used (DESIGN promise 15).
-//!
-//! One bound, `Options::memory_bytes`, is split into three shares, so that nobody waits in a circle:
-//! *writes* (queued commits, memtables, what waits for upload) wait for memory that flushes free; *jobs*
-//! (a flush with all its column writers, a checkpoint) wait for jobs alone; *reads* (scans, sources of a
-//! merge, feeds, caches) wait for reads alone. A job never waits for a write or a read, a read never for a
-//! write.
+//! A share of the memory: bytes that are reserved before they are used (DESIGN promise 15).
 //!
 //! Invariants of a share: `used` is the sum of its reservations; who waits is served in the order of
 //! asking; a request that exceeds the share is refused at once; nobody is asked to wait while it holds
-//! what it could give back ([`Yields`]).
+//! what it could give back ([`Yields`]). Where a call may vanish with what it holds, neither polled nor dropped,
+//! that is written off: a holder of whom nothing was heard for as long as another waited is gone. Should it
+//! come back, it counts again.
 
-use super::Runtime;
+use super::{Reservation, Runtime, leases::Leases};
 use crate::error::{Error, ErrorKind, Result};
 use futures_channel::oneshot;
 use std::{
@@ -22,56 +18,12 @@ use std::{
 
 /// Where callers may not wait for each other they look again after this time, …
 const LOOK_AGAIN: Duration = Duration::from_millis(5);
-/// … so many times.
+/// … so many times, …
 const LOOKS: u32 = 4_000;
-
-/// The memory of one database, in shares.
-#[derive(Clone, Debug)]
-pub struct Memory {
-    /// Queued commits, memtables, rows that wait for upload.
-    pub writes: Budget,
-    /// Flushes and other upkeep.
-    pub jobs: Budget,
-    /// Scans, point reads, feeds, caches of open files.
-    pub reads: Budget,
-}
-
-impl Memory {
-    /// Shares of `bytes`, without what the module itself takes of them: three eighths for writes, two for jobs,
-    /// two for reads. The last eighth is what nobody reserves: small objects, and the gaps of the allocator.
-    pub fn new(bytes: usize) -> Self {
-        let eighth = bytes.saturating_sub(crate::platform::MODULE_BYTES) / 8;
-        Self {
-            writes: Budget::new("writes", eighth.saturating_mul(3)),
-            jobs: Budget::new("upkeep", eighth.saturating_mul(2)),
-            reads: Budget::new("reads", eighth.saturating_mul(2)),
-        }
-    }
-
-    /// The same where no call may be woken by another (`Options::detached_tasks` off): who finds no room
-    /// looks again by a timer of its own, and gets `Unavailable` after 20 seconds.
-    pub fn without_waiting(bytes: usize, runtime: &Arc<dyn Runtime>) -> Self {
-        let mut memory = Self::new(bytes);
-        for share in [&mut memory.writes, &mut memory.jobs, &mut memory.reads] {
-            share.timer = Some(runtime.clone());
-        }
-        memory
-    }
-
-    /// Bytes reserved now, in all shares.
-    pub fn used(&self) -> usize {
-        self.shares().map(Budget::used).sum()
-    }
-
-    /// The most that was ever reserved in each share, summed.
-    pub fn peak(&self) -> usize {
-        self.shares().map(Budget::peak).sum()
-    }
-
-    fn shares(&self) -> impl Iterator<Item = &Budget> {
-        [&self.writes, &self.jobs, &self.reads].into_iter()
-    }
-}
+/// … and whoever was not heard of during so many looks is gone.
+const PATIENCE: u32 = 1_000;
+/// So is who was not heard of for so long, without a look.
+const LONG_AGO: Duration = Duration::from_secs(20);
 
 /// A holder that can give memory back while nobody is asking it for anything: a scan between two batches.
 pub trait Yields: Send + Sync {
@@ -100,6 +52,7 @@ struct State {
     peak: usize,
     waiting: VecDeque<Waiter>,
     holders: Vec<Weak<dyn Yields>>,
+    leases: Leases,
 }
 
 struct Waiter {
@@ -114,6 +67,22 @@ impl Budget {
         Self {
             shared: Arc::new(Shared { name, total, state }),
             timer: None,
+        }
+    }
+
+    /// The same where no caller may be woken by another, and any may vanish.
+    pub(super) fn looking_again(self, runtime: &Arc<dyn Runtime>) -> Self {
+        Self {
+            timer: Some(runtime.clone()),
+            ..self
+        }
+    }
+
+    /// Without a bound, to count holders who may vanish as those of this one may.
+    pub fn to_count(&self, name: &'static str) -> Self {
+        Self {
+            timer: self.timer.clone(),
+            ..Self::new(name, usize::MAX)
         }
     }
 
@@ -173,15 +142,19 @@ impl Budget {
         bytes: usize,
         runtime: &dyn Runtime,
     ) -> Result<Reservation> {
-        for _ in 0..LOOKS {
-            if let Some(reservation) = self.try_reserve(bytes) {
-                return Ok(reservation);
-            }
-            self.ask_all_holders(bytes);
-            if let Some(reservation) = self.try_reserve(bytes) {
+        let mut since = runtime.monotonic();
+        for look in 1..=LOOKS {
+            if let Some(reservation) = self.reclaim(bytes) {
                 return Ok(reservation);
             }
             runtime.sleep(LOOK_AGAIN).await;
+            if look % PATIENCE == 0 {
+                self.write_off(since);
+                since = runtime.monotonic();
+            }
+        }
+        if let Some(reservation) = self.reclaim(bytes) {
+            return Ok(reservation);
         }
         let message = format!(
             "{what} waited {} s for {bytes} bytes of memory that other calls hold: raise memory_bytes, \
@@ -189,6 +162,42 @@ impl Budget {
             (LOOK_AGAIN * LOOKS).as_secs()
         );
         Err(Error::new(ErrorKind::Unavailable, message))
+    }
+
+    /// Reserves `bytes` if they are to be had now; where calls may not wait for each other also of what others
+    /// can give back, or vanished with.
+    pub fn reclaim(&self, bytes: usize) -> Option<Reservation> {
+        let there = self.try_reserve(bytes);
+        if there.is_some() || self.timer.is_none() {
+            return there;
+        }
+        self.ask_all_holders(bytes);
+        self.try_reserve(bytes).or_else(|| {
+            self.forget_the_gone();
+            self.try_reserve(bytes)
+        })
+    }
+
+    /// Writes off what those hold who were not heard of for long.
+    pub fn forget_the_gone(&self) {
+        if let Some(since) = self.now().checked_sub(LONG_AGO) {
+            self.write_off(since);
+        }
+    }
+
+    /// Writes off what those hold who were not heard of since.
+    fn write_off(&self, since: Duration) {
+        if self.timer.is_some() {
+            let mut state = self.shared.lock();
+            let gone = state.leases.write_off(since);
+            state.used = state.used.saturating_sub(gone);
+        }
+    }
+
+    /// The runtime's monotonic time, where holders may vanish.
+    fn now(&self) -> Duration {
+        let timer = self.timer.as_ref();
+        timer.map_or(Duration::ZERO, |runtime| runtime.monotonic())
     }
 
     /// Reserves `bytes` if they are to be had now and nobody waits.
@@ -199,8 +208,19 @@ impl Budget {
         free.then(|| self.granted(&mut state, bytes))
     }
 
-    /// Counts `bytes` that are in memory already, whether there is room or not: others wait for it.
+    /// Counts `bytes` that are in memory already, whether there is room or not: others wait for it. They are
+    /// no call's: they are there until this is dropped.
     pub fn take(&self, bytes: usize) -> Reservation {
+        self.shared.lock().add(bytes);
+        Reservation {
+            budget: self.clone(),
+            bytes,
+            lease: None,
+        }
+    }
+
+    /// The same for a call, which may vanish.
+    pub fn take_for_call(&self, bytes: usize) -> Reservation {
         let mut state = self.shared.lock();
         self.granted(&mut state, bytes)
     }
@@ -215,12 +235,66 @@ impl Budget {
     }
 
     fn granted(&self, state: &mut State, bytes: usize) -> Reservation {
-        state.used = state.used.saturating_add(bytes);
-        state.peak = state.peak.max(state.used);
+        state.add(bytes);
+        let leased = self.timer.is_some();
         Reservation {
             budget: self.clone(),
             bytes,
+            lease: leased.then(|| state.leases.begin(bytes, self.now())),
         }
+    }
+
+    pub(super) fn resize(&self, held: &mut Reservation, bytes: usize) {
+        let less = bytes < held.bytes;
+        self.resize_in(&mut self.shared.lock(), held, bytes);
+        if less {
+            self.admit();
+        }
+    }
+
+    fn resize_in(&self, state: &mut State, held: &mut Reservation, bytes: usize) {
+        let before = match held.lease {
+            Some(lease) => state.leases.set(lease, bytes, self.now()),
+            None => held.bytes,
+        };
+        state.used = state.used.saturating_sub(before);
+        state.add(bytes);
+        held.bytes = bytes;
+    }
+
+    pub(super) fn split(&self, held: &mut Reservation, bytes: usize) -> Reservation {
+        let mut state = self.shared.lock();
+        let left = held.bytes.saturating_sub(bytes);
+        self.resize_in(&mut state, held, left);
+        let mut split = Reservation {
+            budget: self.clone(),
+            bytes: 0,
+            lease: held.lease.map(|_| state.leases.begin(0, self.now())),
+        };
+        self.resize_in(&mut state, &mut split, bytes);
+        split
+    }
+
+    pub(super) fn merge(&self, held: &mut Reservation, mut other: Reservation) {
+        debug_assert!(Arc::ptr_eq(&self.shared, &other.budget.shared));
+        let mut state = self.shared.lock();
+        let all = held.bytes.saturating_add(other.bytes);
+        state.end(&other);
+        (other.bytes, other.lease) = (0, None);
+        self.resize_in(&mut state, held, all);
+    }
+
+    pub(super) fn touch(&self, held: &Reservation) {
+        let mut state = self.shared.lock();
+        if let Some(lease) = held.lease {
+            let before = state.leases.set(lease, held.bytes, self.now());
+            state.add(held.bytes.saturating_sub(before));
+        }
+    }
+
+    pub(super) fn end(&self, held: &Reservation) {
+        self.shared.lock().end(held);
+        self.admit();
     }
 
     /// Until nobody waits any more.
@@ -247,11 +321,6 @@ impl Budget {
         let mut state = self.shared.lock();
         state.holders.retain(|holder| holder.strong_count() > 0);
         state.holders.iter().filter_map(Weak::upgrade).collect()
-    }
-
-    fn give_back(&self, bytes: usize) {
-        self.shared.lock().used -= bytes;
-        self.admit();
     }
 
     /// Lets in who waits and fits.
@@ -313,6 +382,20 @@ impl Shared {
 }
 
 impl State {
+    fn add(&mut self, bytes: usize) {
+        self.used = self.used.saturating_add(bytes);
+        self.peak = self.peak.max(self.used);
+    }
+
+    /// Whether it counted or not, it does no longer.
+    fn end(&mut self, held: &Reservation) {
+        let bytes = match held.lease {
+            Some(lease) => self.leases.end(lease),
+            None => held.bytes,
+        };
+        self.used = self.used.saturating_sub(bytes);
+    }
+
     /// What was taken beyond the total must not keep out for ever who asks for little: with nothing else
     /// in use everybody fits.
     fn fits(&self, bytes: usize, total: usize) -> bool {
@@ -325,82 +408,5 @@ impl fmt::Debug for Budget {
         let Shared { name, total, .. } = &*self.shared;
         let used = self.used();
         write!(f, "Budget({name}: {used} of {total})")
-    }
-}
-
-/// Reserved bytes. Dropping it gives them back.
-pub struct Reservation {
-    budget: Budget,
-    bytes: usize,
-}
-
-impl Reservation {
-    /// How many.
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    /// Keeps `bytes` and gives the rest back; never takes more.
-    pub fn shrink_to(&mut self, bytes: usize) {
-        let rest = self.bytes.saturating_sub(bytes);
-        self.bytes -= rest;
-        if rest > 0 {
-            self.budget.give_back(rest);
-        }
-    }
-
-    /// Whether `more` bytes could be added without waiting.
-    pub fn try_grow(&mut self, more: usize) -> bool {
-        match self.budget.try_reserve(more) {
-            Some(reservation) => {
-                self.merge(reservation);
-                true
-            }
-            None => false,
-        }
-    }
-
-    /// Adds bytes that are in memory already (see [`Budget::take`]).
-    pub fn take(&mut self, more: usize) {
-        let reservation = self.budget.take(more);
-        self.merge(reservation);
-    }
-
-    /// Becomes `bytes`, whether there is room or not.
-    pub fn set(&mut self, bytes: usize) {
-        match bytes.checked_sub(self.bytes) {
-            Some(more) => self.take(more),
-            None => self.shrink_to(bytes),
-        }
-    }
-
-    /// Splits `bytes` off (all there are, if it has fewer).
-    pub fn split(&mut self, bytes: usize) -> Self {
-        let bytes = bytes.min(self.bytes);
-        self.bytes -= bytes;
-        Self {
-            budget: self.budget.clone(),
-            bytes,
-        }
-    }
-
-    /// Takes over another's bytes, of the same budget.
-    pub fn merge(&mut self, mut other: Self) {
-        debug_assert!(Arc::ptr_eq(&self.budget.shared, &other.budget.shared));
-        self.bytes += std::mem::take(&mut other.bytes);
-    }
-}
-
-impl Drop for Reservation {
-    fn drop(&mut self) {
-        if self.bytes > 0 {
-            self.budget.give_back(self.bytes);
-        }
-    }
-}
-
-impl fmt::Debug for Reservation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Reservation({} of {:?})", self.bytes, self.budget)
     }
 }

@@ -3,11 +3,16 @@
 
 mod budget;
 mod counted;
+mod leases;
+mod memory;
+mod reservation;
 mod runtime;
 mod storage;
 
-pub use budget::{Budget, Memory, Reservation, Yields};
+pub use budget::{Budget, Yields};
 pub use counted::{Counted, Requests};
+pub use memory::{HeldRows, Memory};
+pub use reservation::Reservation;
 pub use runtime::Runtime;
 pub use storage::{
     AppendFile, LockGuard, ObjectMeta, ObjectWriter, PutOutcome, Storage, StoreClock,

@@ -2,11 +2,15 @@
 //! left can hold a newer version.
 
 use super::readers::Readers;
-use crate::{env::Reservation, error::Result, log::version::LiveFile, state::TableState};
+use crate::{
+    data::rows::Rows, env::Reservation, error::Result, log::version::LiveFile, state::TableState,
+};
 use arrow_array::RecordBatch;
 
-/// What is fetched at once for one row: a footer apart.
-const BLOCK_BYTES: u64 = 2 * 1024 * 1024;
+/// What a read takes beside the bytes it reads: plans, decoders, the row that is given out.
+const LEAST: usize = 32 * 1024;
+/// A block is fetched as a whole if it has no more than this part of what one read may use.
+const PART_AT_ONCE: usize = 4;
 
 /// The newest version of `key` at or below `as_of`, as one row of `columns`; `None` if there is none
 /// or it is deleted.
@@ -41,22 +45,9 @@ pub async fn get(
         if best.as_ref().is_some_and(|(ts, _)| *ts >= file.max_ts()) {
             break;
         }
-        // Nothing is held while it waits for more.
-        let needed = needed(file).min(readers.room().most());
-        if memory.as_ref().is_none_or(|held| held.bytes() < needed) {
-            drop(memory.take());
-            memory = Some(readers.room().reserve("a row", needed).await?);
-        }
-        let reader = readers
-            .open(
-                table.id,
-                &table.entry.schema,
-                table.entry.schema_version,
-                file,
-            )
-            .await?;
-        let most = needed as u64 / 4;
-        let Some(rows) = reader.get_within(key, columns, most).await? else {
+        let (held, rows) = look_into(file, table, readers, key, columns, memory.take()).await?;
+        memory = Some(held);
+        let Some(rows) = rows else {
             continue;
         };
         for row in 0..rows.len() {
@@ -70,13 +61,61 @@ pub async fn get(
     Ok(best.and_then(|(_, batch)| batch))
 }
 
-/// What it takes to look for one row of a file: its footer, and some pages as they are and decoded.
-fn needed(file: &LiveFile) -> usize {
-    let meta = &file.meta;
-    let row = meta.bytes / meta.rows.max(1);
-    let pages = meta.bytes.min(BLOCK_BYTES).max(row).saturating_mul(4);
-    let footer = meta.footer_bytes.saturating_mul(4);
-    usize::try_from(pages.saturating_add(footer)).unwrap_or(usize::MAX)
+/// Looks for a key in a file, with as much memory as that takes. How much its pages take is known once the
+/// footer is there; nothing is held while more is waited for.
+async fn look_into(
+    file: &LiveFile,
+    table: &TableState,
+    readers: &Readers,
+    key: &[u8],
+    columns: &[usize],
+    held: Option<Reservation>,
+) -> Result<(Reservation, Option<Rows>)> {
+    let (room, entry) = (readers.room(), &table.entry);
+    let mut pages = LEAST;
+    let mut held = held;
+    loop {
+        let needed = footer_bytes(file, table, readers)
+            .saturating_add(pages)
+            .min(room.most());
+        let memory = match held.take() {
+            Some(memory) if memory.bytes() >= needed => memory,
+            other => {
+                drop(other);
+                room.reserve("a row", needed).await?
+            }
+        };
+        let open = readers.open(table.id, &entry.schema, entry.schema_version, file);
+        let reader = memory.during(open).await?;
+        let cost = reader.point_cost(key, columns)?;
+        let at_once = cost.at_once <= room.most() / PART_AT_ONCE;
+        let (takes, most) = match at_once {
+            true => (cost.at_once, cost.span),
+            false => (cost.keys_first, 0),
+        };
+        pages = takes.saturating_add(LEAST);
+        let needed = footer_bytes(file, table, readers)
+            .saturating_add(pages)
+            .min(room.most());
+        let mut memory = memory;
+        if memory.bytes() < needed && !memory.try_grow(needed - memory.bytes()) {
+            held = Some(memory);
+            continue;
+        }
+        memory.shrink_to(needed);
+        let rows = memory
+            .during(reader.get_within(key, columns, most))
+            .await?;
+        return Ok((memory, rows));
+    }
+}
+
+/// What a footer takes that is not open yet. Open ones are the cache's.
+fn footer_bytes(file: &LiveFile, table: &TableState, readers: &Readers) -> usize {
+    match readers.keeps(file, table.entry.schema_version) {
+        true => 0,
+        false => usize::try_from(file.meta.footer_bytes.saturating_mul(4)).unwrap_or(usize::MAX),
+    }
 }
 
 /// Files whose key range holds `key`, those with the newest rows first.

@@ -170,7 +170,7 @@ impl Readers {
             first_rows: None,
             read_bytes: (bytes / 6) as u64,
         });
-        while let Some(rows) = scan.next().await? {
+        while let Some(rows) = memory.during(scan.next()).await? {
             if ranges
                 .iter()
                 .any(|range| !range.rows_of(&rows.keys).is_empty())
@@ -179,6 +179,12 @@ impl Readers {
             }
         }
         Ok(false)
+    }
+
+    /// Whether an sstable is open and kept so.
+    pub(super) fn keeps(&self, file: &LiveFile, schema_version: u32) -> bool {
+        let open = self.lock();
+        open.kept.contains_key(&(file.meta.id, schema_version))
     }
 
     fn find(&self, name: Name) -> Option<Arc<SstableReader>> {

@@ -6,10 +6,6 @@ use crate::{
     env::{Budget, Reservation},
     error::{Error, ErrorKind, Result},
 };
-use std::sync::{
-    Arc,
-    atomic::{AtomicUsize, Ordering},
-};
 
 /// This part of the share is the cache's: open files.
 const CACHE_PART: usize = 4;
@@ -23,7 +19,7 @@ const PART_OF_A_TURN: usize = 4;
 pub(super) struct Room {
     budget: Budget,
     /// Scans that hold memory or wait for it.
-    scans: AtomicUsize,
+    scans: Budget,
     /// What the cache may use, whether it does or not.
     _cache: Reservation,
 }
@@ -31,7 +27,7 @@ pub(super) struct Room {
 impl Room {
     pub(super) fn new(budget: Budget) -> Self {
         Self {
-            scans: AtomicUsize::new(0),
+            scans: budget.to_count("scans"),
             _cache: budget.take(budget.total() / CACHE_PART),
             budget,
         }
@@ -60,9 +56,11 @@ impl Room {
     }
 
     /// Memory for a scan: what it wants, or what there is for each if there are many; at least `least`.
-    pub(super) async fn enter(self: &Arc<Self>, want: usize, least: usize) -> Result<Allowed> {
-        let count = Counted::new(self.clone());
-        let scans = self.scans.load(Ordering::Relaxed).max(1);
+    pub(super) async fn enter(&self, want: usize, least: usize) -> Result<Allowed> {
+        // Those that vanished do not run.
+        self.scans.forget_the_gone();
+        let count = self.scans.take_for_call(1);
+        let scans = self.scans.used().max(1);
         let alone = scans == 1;
         let each = match scans <= MOST_AT_ONCE {
             true => self.most() / scans,
@@ -76,7 +74,7 @@ impl Room {
         Ok(Allowed {
             reservation,
             alone,
-            _count: count,
+            count,
         })
     }
 }
@@ -91,31 +89,21 @@ pub(super) fn too_much(what: &str, bytes: usize, most: usize) -> Error {
     )
 }
 
-struct Counted(Arc<Room>);
-
-impl Counted {
-    fn new(room: Arc<Room>) -> Self {
-        room.scans.fetch_add(1, Ordering::Relaxed);
-        Self(room)
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.0.scans.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// The memory of a running scan, and how it is divided.
 pub(super) struct Allowed {
     reservation: Reservation,
     alone: bool,
-    _count: Counted,
+    count: Reservation,
 }
 
 impl Allowed {
     pub(super) fn bytes(&self) -> usize {
         self.reservation.bytes()
+    }
+
+    /// Does `work` with it; what moves has not vanished.
+    pub(super) async fn during<T>(&self, work: impl Future<Output = T>) -> T {
+        self.count.during(self.reservation.during(work)).await
     }
 
     /// Whether no other scan held memory or waited for it: else what is read ahead may be for nothing.

@@ -285,18 +285,21 @@ impl ScanRun {
         let Some(reading) = &mut running.reading else {
             return Ok(Read::End);
         };
-        let Some(current) = &mut reading.current else {
+        if reading.current.is_none() {
             let Some(group) = self.plan.groups.get(reading.group).cloned() else {
                 return Ok(Read::End);
             };
             reading.current = Some(self.start(group, running.bound, reading));
             return Ok(Read::Piece);
+        }
+        let (Some(current), allowed) = (&mut reading.current, &reading.allowed) else {
+            return Ok(Read::End);
         };
         // Little is left for what a batch takes beside its rows: else a few of them would be cut off.
         let bound = running.bound;
         let bound = bound.within(bound.bytes - bound.bytes / 64);
         let (batch, after) = match current {
-            Current::Direct(source) => match source.next().await? {
+            Current::Direct(source) => match allowed.during(source.next()).await? {
                 Some(rows) => {
                     let row = rows.len().saturating_sub(1);
                     let after = rows.keys.get(row).to_vec();
@@ -310,16 +313,14 @@ impl ScanRun {
                     Some(_) => usize::MAX,
                     None => usize::try_from(self.left).unwrap_or(usize::MAX),
                 };
-                match merged
-                    .next(Bound::new(bound.rows.min(wanted), bound.bytes))
-                    .await?
-                {
+                let bound = Bound::new(bound.rows.min(wanted), bound.bytes);
+                match allowed.during(merged.next(bound)).await? {
                     Merging::Rows(rows) => (Some(rows.batch), Some(merged.last_key().to_vec())),
                     Merging::Done => (None, None),
                     Merging::TooMuch(bytes) => return Ok(Read::TooMuch(bytes)),
                 }
             }
-            Current::Late(late) => match late.next().await? {
+            Current::Late(late) => match allowed.during(late.next()).await? {
                 Next::Row(row, key) => (Some(row), Some(key)),
                 Next::Done => (None, None),
                 Next::TooMuch(bytes) => return Ok(Read::TooMuch(bytes)),
@@ -537,7 +538,7 @@ impl ScanRun {
 }
 
 /// What a row of a file takes there, on average.
-fn row_bytes(file: &LiveFile) -> u64 {
+pub(super) fn row_bytes(file: &LiveFile) -> u64 {
     file.meta.bytes / file.meta.rows.max(1)
 }
 

@@ -38,6 +38,7 @@ mod point;
 mod scan;
 mod visible;
 
+pub use point::PointCost;
 pub use scan::{ScanRequest, SstableScan};
 
 /// No request is made smaller than this by a bound.

@@ -10,7 +10,10 @@ use crate::{
 use parquet::{
     arrow::ProjectionMask,
     basic::{ConvertedType, LogicalType, Type},
-    file::metadata::{ColumnChunkMetaData, ParquetMetaData},
+    file::{
+        metadata::{ColumnChunkMetaData, ParquetMetaData},
+        page_index::offset_index::{OffsetIndexMetaData, PageLocation},
+    },
 };
 use std::ops::Range;
 
@@ -63,6 +66,46 @@ impl Cutter<'_> {
             (fetched + size, decoded + decoded_bytes(chunk))
         });
         (fetched / rows, (decoded / rows).max(self.least as f64))
+    }
+
+    /// Bytes of the pages that some rows lie in, fetched and decoded: of all of them, and of the largest of
+    /// each column.
+    pub(super) fn page_bytes(&self, group: &GroupRows) -> (f64, f64) {
+        let Some(file) = self.file.row_groups().get(group.row_group) else {
+            return (0.0, 0.0);
+        };
+        let index = self.file.page_index_for_row_group(group.row_group);
+        let total = file.num_rows().max(0) as usize;
+        let touches = |page: &Range<usize>| {
+            let meets = |rows: &Range<usize>| rows.start < page.end && page.start < rows.end;
+            group.rows.iter().any(meets)
+        };
+        let (mut all, mut largest) = (0.0, 0.0);
+        let chunks = file.columns().iter().enumerate();
+        for (leaf, chunk) in chunks.filter(|(leaf, _)| self.mask.leaf_included(*leaf)) {
+            let (size, decoded) = (chunk.compressed_size().max(1) as f64, decoded_bytes(chunk));
+            let Some(pages) = index.offset_index(leaf) else {
+                all += size + decoded;
+                largest += size + decoded;
+                continue;
+            };
+            let mut most = 0.0;
+            let mut rest = size;
+            for page in pages_of(pages, total) {
+                rest -= page.fetched;
+                if touches(&page.rows) {
+                    let bytes = page.fetched + page.decoded(chunk, total);
+                    all += bytes;
+                    most = f64::max(most, bytes);
+                }
+            }
+            // A dictionary is read with any of its pages.
+            let rest = rest.max(0.0);
+            let dictionary = rest + decoded * rest / size;
+            all += dictionary;
+            largest += most + dictionary;
+        }
+        (all, largest)
     }
 
     /// Cuts rows into pieces whose bytes are at most what `most` says, anew for each; in the order of reading.
@@ -201,27 +244,9 @@ impl Cutter<'_> {
                 add(0..total, size, decoded);
                 continue;
             };
-            let plain = pages.unencoded_byte_array_data_bytes();
-            let pages = pages.page_locations();
-            let first_row = |page: usize| {
-                let row = pages
-                    .get(page)
-                    .map_or(total, |p| p.first_row_index.max(0) as usize);
-                row.min(total)
-            };
-            for (at, page) in pages.iter().enumerate() {
-                let rows = first_row(at)..first_row(at + 1);
-                if rows.is_empty() {
-                    continue;
-                }
-                let fetched = f64::from(page.compressed_page_size.max(0));
-                let plain = plain.and_then(|p| p.get(at)).map_or(0, |p| *p).max(0) as f64;
-                let even = decoded * (fetched / size).min(1.0);
-                let bytes = match plain > 0.0 {
-                    true => plain + 4.0 * rows.len() as f64,
-                    false => even.max(decoded * rows.len() as f64 / total.max(1) as f64),
-                };
-                add(rows, fetched, bytes);
+            for page in pages_of(pages, total) {
+                let bytes = page.decoded(chunk, total);
+                add(page.rows, page.fetched, bytes);
             }
         }
         changes.sort_by_key(|(row, ..)| *row);
@@ -248,6 +273,45 @@ impl Cutter<'_> {
         }
         cells
     }
+}
+
+/// A page of a column, as the index tells of it.
+struct Page {
+    rows: Range<usize>,
+    fetched: f64,
+    /// Bytes of its values, if they are of varying length.
+    plain: f64,
+}
+
+impl Page {
+    /// Bytes that its values take in memory, about.
+    fn decoded(&self, chunk: &ColumnChunkMetaData, total: usize) -> f64 {
+        let (size, decoded) = (chunk.compressed_size().max(1) as f64, decoded_bytes(chunk));
+        let even = decoded * (self.fetched / size).min(1.0);
+        match self.plain > 0.0 {
+            true => self.plain + 4.0 * self.rows.len() as f64,
+            false => even.max(decoded * self.rows.len() as f64 / total.max(1) as f64),
+        }
+    }
+}
+
+/// The pages of a column that have rows, of `total` in the group.
+fn pages_of(index: &OffsetIndexMetaData, total: usize) -> impl Iterator<Item = Page> {
+    let plain = index.unencoded_byte_array_data_bytes();
+    let pages = index.page_locations();
+    let first_row = move |page: usize| {
+        let row = pages
+            .get(page)
+            .map_or(total, |p| p.first_row_index.max(0) as usize);
+        row.min(total)
+    };
+    let page = move |(at, page): (usize, &PageLocation)| Page {
+        rows: first_row(at)..first_row(at + 1),
+        fetched: f64::from(page.compressed_page_size.max(0)),
+        plain: plain.and_then(|p| p.get(at)).map_or(0, |p| *p).max(0) as f64,
+    };
+    let pages = pages.iter().enumerate().map(page);
+    pages.filter(|page| !page.rows.is_empty())
 }
 
 /// Bytes that the values of a column chunk take in memory, about; not less, but for nested rows.

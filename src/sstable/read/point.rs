@@ -20,7 +20,41 @@ use std::{ops::Range, sync::atomic::Ordering};
 /// The pages of a point read are fetched by one request if they lie within this many bytes.
 const POINT_SPAN: u64 = 2 * 1024 * 1024;
 
+/// What it takes to read one key.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PointCost {
+    /// From the first byte to the last, of all blocks that may have it.
+    pub span: u64,
+    /// Bytes of memory if that is fetched at once, …
+    pub at_once: usize,
+    /// … and if the keys are read first, and then the rows found, one at least.
+    pub keys_first: usize,
+}
+
 impl SstableReader {
+    /// What [`SstableReader::get_within`] takes, as the footer tells. Reads nothing.
+    pub fn point_cost(&self, key: &[u8], columns: &[usize]) -> Result<PointCost> {
+        let inner = &self.inner;
+        let range = KeyRange::only(key.to_vec());
+        let all = self.projection(columns)?;
+        let keys = self.projection(&[])?.keys_only(&inner.footer.descriptor());
+        let mut cost = PointCost::default();
+        let bytes = |bytes: f64| bytes as usize;
+        for group in inner.footer.index.select(&range, inner.meta.multi_version) {
+            let (_, ranges) = inner.plan(&group, &all.mask, usize::MAX)?;
+            let fetched = span(&ranges);
+            let (pages, largest) = inner.cutter(&all, false).page_bytes(&group);
+            let (key_pages, _) = inner.cutter(&keys, false).page_bytes(&group);
+            cost.span = cost.span.max(fetched);
+            // Values are copied once from their pages, and once more to be put together.
+            let at_once = bytes(2.0 * pages).saturating_add(fetched as usize);
+            cost.at_once = cost.at_once.saturating_add(at_once);
+            let keys_first = bytes(2.0 * (key_pages + largest));
+            cost.keys_first = cost.keys_first.saturating_add(keys_first);
+        }
+        Ok(cost)
+    }
+
     /// All versions of the key, newest first, or `None`. Costs one ranged GET, none if the filter
     /// knows better. A filter too large for the footer is fetched once, after a first miss: before
     /// that it would cost as much as it saves.
