@@ -7,6 +7,7 @@ pub mod recent;
 
 use crate::{
     data::{adapt::SchemaMap, rows::Rows, schema::TableSchema},
+    env::{self, HeldRows},
     log::{
         catalog::TableEntry,
         edit::TableId,
@@ -286,9 +287,10 @@ impl State {
     }
 
     /// With the rows of a transaction that is not committed yet, as its own reads see them.
-    pub fn with_own(&self, table: TableId, rows: Rows, stamp: i64) -> State {
+    pub fn with_own(&self, table: TableId, rows: Rows, stamp: i64, memory: HeldRows) -> State {
         let mut next = self.clone();
-        next.change(table, |t| t.active.pending = t.active.pending.with(rows));
+        let pending = |t: &TableState| t.active.pending.with_held(rows, memory);
+        next.change(table, |t| t.active.pending = pending(t));
         next.last_stamp = next.last_stamp.max(stamp);
         next
     }
@@ -509,6 +511,20 @@ impl State {
             .collect();
         tables.sort_by(|a, b| a.0.cmp(&b.0));
         tables
+    }
+
+    /// Counts the memory of the rows that are here and were not in the state `before`: whoever holds them, it is
+    /// given back when the last one lets go.
+    pub fn count(&self, before: Option<&State>, memory: &env::Memory) {
+        for (id, table) in &self.tables {
+            let before = before.and_then(|state| state.tables.get(id));
+            if before.is_none_or(|before| !Arc::ptr_eq(before, table)) {
+                for of in table.memories() {
+                    of.pending.count(memory);
+                    of.inline.count(memory);
+                }
+            }
+        }
     }
 
     /// Bytes of all memtables.

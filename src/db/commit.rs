@@ -242,15 +242,17 @@ impl Inner {
 
     async fn commit_group(self: &Arc<Self>, group: Vec<Waiting>) {
         let (mut prepared, senders): (Vec<Prepared>, Vec<_>) = group.into_iter().unzip();
-        let memory: Vec<Reservation> = (prepared.iter_mut())
-            .filter_map(|p| p.memory.take())
-            .collect();
-        let outcome = match self.make_room().await {
-            Err(full) => Err(full),
-            Ok(()) if self.wal.is_some() => self.commit_local(prepared).await,
-            Ok(()) => self.commit_remote(prepared).await,
-        };
-        self.account();
+        let mut memory = self.memory.writes.take_for_call(0);
+        let reserved = prepared.iter_mut().filter_map(|p| p.memory.take());
+        reserved.for_each(|of| memory.merge(of));
+        let committing: BoxFuture<'_, _> = Box::pin(async {
+            self.make_room().await?;
+            match self.wal.is_some() {
+                true => self.commit_local(prepared).await,
+                false => self.commit_remote(prepared).await,
+            }
+        });
+        let outcome = memory.during(committing).await;
         drop(memory);
         match outcome {
             Ok(outcomes) => {
@@ -413,14 +415,15 @@ impl Inner {
             floor: state.version.orphan_floor,
         };
         let bytes = group.iter().map(Prepared::memory_bytes).sum();
-        let _memory = self.job_memory("a large commit", bytes).await?;
+        let memory = self.job_memory("a large commit", bytes).await?;
         let mut edits = Vec::new();
         for (table, rows) in tables {
             let Some(found) = state.tables.get(&table) else {
                 continue;
             };
             let (schema, version) = (&found.entry.schema, found.entry.schema_version);
-            edits.extend(write_commit(target, table, schema, version, rows).await?);
+            let write = write_commit(target, table, schema, version, rows);
+            edits.extend(memory.during(write).await?);
         }
         Ok(edits)
     }

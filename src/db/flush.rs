@@ -119,7 +119,6 @@ impl Inner {
         let running = Running::new(&self.counts.flushing);
         let outcome = self.heard(self.write_and_publish(limit).await);
         drop(running);
-        self.account();
         self.counts.upload(&outcome, self.runtime.now_micros());
         let step = outcome?;
         if self.claim_checkpoint() || self.dead_wal_is_large().await {
@@ -150,7 +149,7 @@ impl Inner {
                 return Ok(None);
             };
             let memory = self.job_memory("a flush", memory_bytes).await?;
-            let flushed = write_seals(target, &state, last).await?;
+            let flushed = memory.during(write_seals(target, &state, last)).await?;
             drop(memory);
             if let Some(commits) = self.publish(&flushed).await? {
                 let (bytes, rows) = flushed.uploaded();

@@ -53,7 +53,7 @@ pub use upload::{KeepUploaded, UploadOptions, Uploaded};
 
 use crate::{
     data::schema::TableSchema,
-    env::{Counted, Env, Memory, Reservation, Runtime, Storage},
+    env::{Counted, Env, HeldRows, Memory, Runtime, Storage},
     error::{Error, ErrorKind, Result},
     log::{
         chain::Recent,
@@ -93,8 +93,8 @@ struct Inner {
     options: Options,
     /// What everything at once may use of it, in shares.
     memory: Memory,
-    /// What memtables take of the memory for writes, as of the last look.
-    memtables: Mutex<Reservation>,
+    /// What memtables take of the memory for writes, where calls may vanish (see `count_rows`).
+    memtables: Mutex<HeldRows>,
     /// Its wall clock is PROTOCOL T1's.
     runtime: Arc<dyn Runtime>,
     data: Arc<dyn Storage>,
@@ -252,9 +252,7 @@ impl Db {
     /// of others reads them, too.
     pub async fn refresh(&self) -> Result<bool> {
         self.inner.check_open()?;
-        let moved = self.inner.heard(self.inner.refresh().await);
-        self.inner.account();
-        moved
+        self.inner.heard(self.inner.refresh().await)
     }
 
     /// What is in it and what was done, by now.
@@ -284,7 +282,8 @@ impl std::fmt::Debug for Db {
 
 impl Inner {
     fn current(&self) -> Current {
-        self.change(|current| current.clone())
+        let current = self.current.lock();
+        current.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn state(&self) -> Arc<State> {
@@ -293,7 +292,14 @@ impl Inner {
 
     /// Changes what is current. `change` is pure and quick: it runs under the lock.
     fn change<T>(&self, change: impl FnOnce(&mut Current) -> T) -> T {
-        change(&mut self.current.lock().unwrap_or_else(PoisonError::into_inner))
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = current.state.clone();
+        let changed = change(&mut current);
+        if !Arc::ptr_eq(&before, &current.state) {
+            self.count_rows(&before, &current.state);
+        }
+        drop(current);
+        changed
     }
 
     /// Swaps the state.

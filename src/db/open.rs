@@ -132,12 +132,16 @@ pub(super) async fn open(env: Env, options: Options) -> Result<Db> {
         counts.unreachable_since(runtime.monotonic(), &why);
     }
     // What was replayed is there, whatever the bound: the next commit waits until enough is uploaded.
-    let memtables = Mutex::new(memory.writes.take(state.memory_bytes()));
+    let mut memtables = memory.hold_rows(0);
+    match options.detached_tasks {
+        true => state.count(None, &memory),
+        false => memtables.set(state.memory_bytes()),
+    }
     Ok(Db {
         inner: Arc::new(Inner {
             options,
             memory,
-            memtables,
+            memtables: Mutex::new(memtables),
             runtime,
             data,
             data_counted,

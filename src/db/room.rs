@@ -1,35 +1,63 @@
 //! Memory for writes and for upkeep (DESIGN promise 15). Writers wait for what flushes free; a flush waits
-//! for other upkeep alone, so that nobody waits in a circle. What memtables take is counted after each
-//! change of them.
+//! for other upkeep alone, so that nobody waits in a circle. What memtables take is counted with each
+//! change of them, and for as long as anybody holds their rows: a flush frees nothing that a snapshot, a scan,
+//! a transaction or a feed still sees.
 
 use super::{Inner, prepare::cost};
 use crate::{
     env::Reservation,
     error::{Error, ErrorKind, Result},
+    state::State,
 };
-use std::sync::{Arc, PoisonError};
+use futures_util::future::{Either, select};
+use std::{
+    pin::pin,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 
 /// How often memtables are flushed for one commit, should others fill them meanwhile.
 const FLUSHES: usize = 8;
+/// A commit waits so long for what other calls hold.
+const OTHERS_END: Duration = Duration::from_secs(2);
 /// What upkeep takes beside what its rows do: open columns, buffers of the store.
 const JOB_BYTES: usize = 2 << 20;
 
 impl Inner {
-    /// Counts what the memtables take now.
-    pub(super) fn account(&self) {
-        let bytes = self.state().memory_bytes();
-        let mut memtables = self
-            .memtables
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
-        memtables.set(bytes);
+    /// Counts what the memtables take now. Where calls may vanish with all they hold, rows that are no longer in
+    /// the state are not counted: they would be for ever.
+    pub(super) fn count_rows(&self, before: &State, now: &State) {
+        if self.options.detached_tasks {
+            return now.count(Some(before), &self.memory);
+        }
+        let memtables = self.memtables.lock();
+        let mut memtables = memtables.unwrap_or_else(PoisonError::into_inner);
+        memtables.set(now.memory_bytes());
+    }
+
+    /// Counts rows that only a reader has.
+    pub(super) fn count_held(&self, state: &State) {
+        if self.options.detached_tasks {
+            state.count(None, &self.memory);
+        }
+    }
+
+    /// What is to be said of rows that were flushed and are held all the same; nothing if there are none.
+    fn held_by_readers(&self) -> String {
+        let rows = self.memory.rows.used();
+        match rows.saturating_sub(self.state().memory_bytes()) {
+            0 => String::new(),
+            held => format!(
+                ", {held} of them for rows that only open snapshots, scans, transactions or feeds still \
+                 see (end those)"
+            ),
+        }
     }
 
     /// Memory for a commit whose turn it is: memtables are flushed for it if need be.
     pub(super) async fn memory_for(self: &Arc<Self>, bytes: usize) -> Result<Reservation> {
         for _ in 0..FLUSHES {
-            self.account();
-            if let Some(memory) = self.memory.writes.try_reserve(bytes) {
+            if let Some(memory) = self.memory.writes.reclaim(bytes) {
                 return Ok(memory);
             }
             if self.state().memory_bytes() == 0 {
@@ -37,17 +65,27 @@ impl Inner {
             }
             self.shrink(bytes).await?;
         }
-        self.account();
+        // What is left is held by others: calls under way end soon, snapshots may stay for ever.
         let writes = &self.memory.writes;
-        writes.try_reserve(bytes).ok_or_else(|| {
+        let reserved = writes.reserve("a commit", bytes);
+        let reserved = match self.options.detached_tasks {
+            true => match select(pin!(reserved), self.runtime.sleep(OTHERS_END)).await {
+                Either::Left((reserved, _)) => reserved.ok(),
+                Either::Right(_) => None,
+            },
+            // It ends by itself, once those that vanished are written off.
+            false => reserved.await.ok(),
+        };
+        reserved.ok_or_else(|| {
             Error::new(
                 ErrorKind::Unavailable,
                 format!(
                     "nothing was written: the commit needs {bytes} bytes of memory, and of the {} that \
                      writes have (three eighths of option memory_bytes) {} are in use by transactions \
-                     and calls under way: commit again later, or raise the option",
+                     and calls under way{}: commit again later, or raise the option",
                     writes.total(),
                     writes.used(),
+                    self.held_by_readers(),
                 ),
             )
         })
@@ -57,22 +95,22 @@ impl Inner {
     /// for. It may go a little beyond the bound.
     pub(super) fn memory_of_transaction(self: &Arc<Self>, bytes: usize) -> Result<Reservation> {
         let (writes, cost) = (&self.memory.writes, cost(bytes));
-        self.account();
-        if let Some(memory) = writes.try_reserve(cost) {
+        if let Some(memory) = writes.reclaim(cost) {
             return Ok(memory);
         }
         let beyond = writes.used().saturating_add(cost);
         if beyond <= writes.total().saturating_add(writes.total() / 3) {
-            return Ok(writes.take(cost));
+            return Ok(writes.take_for_call(cost));
         }
         Err(Error::new(
             ErrorKind::Unavailable,
             format!(
                 "a write of {bytes} bytes within a transaction found no memory: writes have {} (three \
-                 eighths of option memory_bytes), and {} are in use; flush or split it, commit or roll \
+                 eighths of option memory_bytes), and {} are in use{}; flush or split it, commit or roll \
                  back other transactions, or raise the option",
                 writes.total(),
                 writes.used(),
+                self.held_by_readers(),
             ),
         ))
     }

@@ -202,6 +202,11 @@ impl Scan {
             }
         };
         self.given = true;
+        if batch.is_none() {
+            // Nobody may drop it for long: rows in memory are not to be kept for that.
+            self.state = Arc::new(self.state.without_rows());
+            self.run.end();
+        }
         batch.map(|b| as_declared(&self.declared, &b)).transpose()
     }
 

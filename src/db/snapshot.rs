@@ -19,8 +19,9 @@ use crate::{
 use arrow_array::RecordBatch;
 use std::sync::Arc;
 
-/// A view of all tables at one moment. Cheap to clone; holds memory, not files: what is read of it later
-/// than the grace time may be `Expired`.
+/// A view of all tables at one moment. Cheap to clone; holds memory (the rows that were not flushed then, which
+/// count as memory for writes until it goes), not files: what is read of it later than the grace time may be
+/// `Expired`.
 #[derive(Clone)]
 pub struct Snapshot {
     inner: Arc<Inner>,
@@ -63,9 +64,11 @@ impl Db {
         }
         let state = self.inner.state();
         let timestamp = resolve(&state.version, &at)?;
+        let then = as_it_was(state, timestamp)?;
+        self.inner.count_held(&then);
         Ok(Snapshot {
             inner: self.inner.clone(),
-            state: as_it_was(state, timestamp)?,
+            state: then,
             as_of: timestamp,
             timestamp,
         })

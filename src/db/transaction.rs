@@ -82,7 +82,8 @@ pub(super) struct Open {
     inner: Arc<Inner>,
     since: u64,
     serializable: bool,
-    work: Mutex<Work>,
+    /// `None` once it has ended: of an ended transaction nothing stays in memory.
+    work: Mutex<Option<Work>>,
 }
 
 struct Work {
@@ -91,21 +92,9 @@ struct Work {
     writes: BTreeMap<TableId, Vec<TableWrite>>,
     bytes: usize,
     reads: BTreeMap<TableId, Reads>,
-    /// Until it has ended.
-    watch: Option<Watch>,
-    /// What its rows take of the memory for writes.
-    memory: Option<Reservation>,
-}
-
-impl Work {
-    /// Takes over the memory of a write, as much as that keeps.
-    fn keep(&mut self, part: &TableWrite, mut memory: Reservation) {
-        memory.set(part.memory_bytes());
-        match &mut self.memory {
-            Some(before) => before.merge(memory),
-            None => self.memory = Some(memory),
-        }
-    }
+    watch: Watch,
+    /// What its writes take of the memory for writes, but for the rows that its view has.
+    memory: Reservation,
 }
 
 /// While it is there, what others commit is kept for the check.
@@ -129,15 +118,15 @@ impl Db {
             writes: BTreeMap::new(),
             bytes: 0,
             reads: BTreeMap::new(),
-            watch: Some(Watch(inner.clone())),
-            memory: None,
+            watch: Watch(inner.clone()),
+            memory: inner.memory.writes.take_for_call(0),
         };
         Ok(Transaction {
             open: Arc::new(Open {
                 inner,
                 since: view.recent.tick(),
                 serializable: options.isolation == Isolation::Serializable,
-                work: Mutex::new(work),
+                work: Mutex::new(Some(work)),
             }),
         })
     }
@@ -223,13 +212,13 @@ impl Transaction {
     pub fn commit(self) -> impl Future<Output = Result<Committed>> + Send + use<> {
         let inner = self.open.inner.clone();
         let ended = self.open.end();
-        let queued = ended.map(|(view, prepared)| (view, prepared.map(|p| inner.commit(p))));
+        let queued = ended.map(|(stamp, prepared)| (stamp, prepared.map(|p| inner.commit(p))));
         let uploaded = inner.wal.is_none();
         async move {
             match queued? {
                 (_, Some(commit)) => commit.await,
-                (view, None) => Ok(Committed {
-                    ts: view.last_stamp,
+                (ts, None) => Ok(Committed {
+                    ts,
                     rows: 0,
                     uploaded,
                     position: None,
@@ -240,9 +229,8 @@ impl Transaction {
 
     /// Ends it without effect. Ending it twice is no error.
     pub fn rollback(self) {
-        let mut work = self.open.work();
-        (work.watch, work.memory) = (None, None);
-        work.writes.clear();
+        let ended = self.open.work().take();
+        drop(ended);
     }
 }
 
@@ -303,7 +291,7 @@ impl TransactionTable {
 }
 
 impl Open {
-    fn work(&self) -> MutexGuard<'_, Work> {
+    fn work(&self) -> MutexGuard<'_, Option<Work>> {
         self.work.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -311,8 +299,7 @@ impl Open {
     pub(super) fn view(&self) -> Result<Arc<State>> {
         self.inner.check_open()?;
         let work = self.work();
-        check_running(&work)?;
-        Ok(work.view.clone())
+        Ok(work.as_ref().ok_or_else(ended)?.view.clone())
     }
 
     /// It read these keys.
@@ -321,6 +308,9 @@ impl Open {
             return;
         }
         let mut work = self.work();
+        let Some(work) = work.as_mut() else {
+            return;
+        };
         let reads = work.reads.entry(table).or_default();
         match range.single() {
             Some(key) => {
@@ -331,9 +321,9 @@ impl Open {
         }
     }
 
-    fn write(&self, part: TableWrite, most: usize, memory: Reservation) -> Result<u64> {
+    fn write(&self, part: TableWrite, most: usize, mut memory: Reservation) -> Result<u64> {
         let mut work = self.work();
-        check_running(&work)?;
+        let work = work.as_mut().ok_or_else(ended)?;
         let bytes: usize = work.bytes + part.bytes();
         if bytes > most {
             return Err(Error::invalid(format!(
@@ -344,31 +334,41 @@ impl Open {
         if count > 0 {
             let stamp = work.view.last_stamp + 1;
             let rows = with_stamp(part.rows.clone(), stamp);
-            work.view = Arc::new(work.view.with_own(part.table, rows, stamp));
+            memory.set(part.memory_bytes());
+            // Whoever scans the view may hold its rows longer than this is open.
+            let held = memory.split(rows.memory_bytes());
+            let held = self.inner.memory.held_rows(held);
+            let view = work.view.with_own(part.table, rows, stamp, held);
+            // Runs may have been merged into new ones.
+            self.inner.count_held(&view);
+            work.view = Arc::new(view);
             work.bytes = bytes;
-            work.keep(&part, memory);
+            work.memory.merge(memory);
             work.writes.entry(part.table).or_default().push(part);
         }
         Ok(count)
     }
 
-    /// Ends it; what is to be committed, if it wrote anything.
-    fn end(&self) -> Result<(Arc<State>, Option<Prepared>)> {
+    /// Ends it; its last timestamp, and what is to be committed, if it wrote anything.
+    fn end(&self) -> Result<(i64, Option<Prepared>)> {
         self.inner.check_open()?;
-        let mut work = self.work();
-        check_running(&work)?;
-        let watch = work.watch.take();
-        let mut memory = work.memory.take();
-        let view = work.view.clone();
+        let work = self.work().take().ok_or_else(ended)?;
+        let Work {
+            view,
+            writes,
+            reads,
+            watch,
+            mut memory,
+            ..
+        } = work;
+        let stamp = view.last_stamp;
         let mut tables = Vec::new();
-        for parts in std::mem::take(&mut work.writes).into_values() {
+        for parts in writes.into_values() {
             tables.extend(one_of(parts, &view)?);
         }
-        if let Some(memory) = &mut memory {
-            memory.set(tables.iter().map(TableWrite::memory_bytes).sum());
-        }
+        memory.set(tables.iter().map(TableWrite::memory_bytes).sum());
         if tables.is_empty() {
-            return Ok((view, None));
+            return Ok((stamp, None));
         }
         let mut writes: BTreeMap<TableId, Vec<Keys>> = BTreeMap::new();
         for part in &tables {
@@ -378,24 +378,21 @@ impl Open {
         let footprint = Footprint {
             since: self.since,
             writes,
-            reads: std::mem::take(&mut work.reads),
+            reads,
             files: Default::default(),
         };
         let prepared = Prepared {
             tables,
             footprint: Some(footprint),
-            _watch: watch,
-            memory,
+            _watch: Some(watch),
+            memory: Some(memory),
         };
-        Ok((view, Some(prepared)))
+        Ok((stamp, Some(prepared)))
     }
 }
 
-fn check_running(work: &Work) -> Result<()> {
-    match work.watch {
-        Some(_) => Ok(()),
-        None => Err(Error::invalid("the transaction has ended: begin a new one")),
-    }
+fn ended() -> Error {
+    Error::invalid("the transaction has ended: begin a new one")
 }
 
 /// All writes to one table as one, its deletes apart: of equal keys the last, so that no key is in both.

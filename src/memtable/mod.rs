@@ -9,11 +9,16 @@ use crate::{
         key::KeyRange,
         rows::{Rows, Stamps, Tombstones},
     },
+    env::{self, HeldRows},
     error::Result,
     merge::{Keep, Merge, Step, concat_rows},
 };
 use arrow_buffer::BooleanBuffer;
-use std::{cmp::Ordering, ops::Range, sync::Arc};
+use std::{
+    cmp::Ordering,
+    ops::Range,
+    sync::{Arc, OnceLock},
+};
 
 /// So many runs of one tier become one of the next.
 const FANOUT: usize = 24;
@@ -25,6 +30,8 @@ struct Run {
     rows: Arc<Rows>,
     tier: u32,
     bytes: usize,
+    /// The memory they take: it is given back when the last who holds the run lets go of it.
+    memory: Arc<OnceLock<HeldRows>>,
 }
 
 impl Run {
@@ -34,6 +41,7 @@ impl Run {
             rows: Arc::new(rows),
             tier,
             bytes,
+            memory: Arc::default(),
         }
     }
 }
@@ -67,14 +75,33 @@ impl Memtable {
     /// This and the rows of one more commit, which are newer than all in it. It cannot fail: the rows
     /// may be durable already, so runs that do not fit into one stay apart.
     pub fn with(&self, rows: Rows) -> Self {
+        self.with_run(rows, Arc::default())
+    }
+
+    /// The same of rows whose memory is counted already.
+    pub fn with_held(&self, rows: Rows, memory: HeldRows) -> Self {
+        self.with_run(rows, Arc::new(OnceLock::from(memory)))
+    }
+
+    fn with_run(&self, rows: Rows, memory: Arc<OnceLock<HeldRows>>) -> Self {
         let mut next = self.clone();
         next.batches += 1;
         if !rows.is_empty() {
             let deletes = is_delete(&rows);
-            next.push(Run::new(rows, 0));
+            next.push(Run {
+                memory,
+                ..Run::new(rows, 0)
+            });
             next.compact_tiers(deletes);
         }
         next
+    }
+
+    /// Counts the memory of its runs, of each once, until nobody holds it any more.
+    pub fn count(&self, memory: &env::Memory) {
+        for run in self.all() {
+            run.memory.get_or_init(|| memory.hold_rows(run.bytes));
+        }
     }
 
     fn list(&mut self, deletes: bool) -> &mut Vec<Run> {

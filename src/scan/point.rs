@@ -103,9 +103,7 @@ async fn look_into(
             continue;
         }
         memory.shrink_to(needed);
-        let rows = memory
-            .during(reader.get_within(key, columns, most))
-            .await?;
+        let rows = memory.during(reader.get_within(key, columns, most)).await?;
         return Ok((memory, rows));
     }
 }

@@ -182,6 +182,14 @@ impl ScanRun {
         }
     }
 
+    /// Lets go of all it has: there is nothing more.
+    pub fn end(&mut self) {
+        self.left = 0;
+        self.idle.give_back();
+        self.plan.groups.clear();
+        self.table = Arc::new(self.table.without_rows());
+    }
+
     /// The same scan from its start, giving out no columns.
     pub fn without_columns(self) -> Result<Self> {
         let request = ScanRequest {

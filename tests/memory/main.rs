@@ -13,6 +13,8 @@
 mod support;
 
 mod allocator;
+mod feeds;
+mod held;
 mod measure;
 mod options;
 mod reads;

@@ -12,7 +12,7 @@ use lakeshore::{Db, Options, Scan, Table, data::schema::TableSchema, platform::m
 use std::{collections::BTreeMap, future::Future, ops::Bound, sync::Arc};
 
 /// The bounds that everything is shown with.
-const MEMORIES: [usize; 2] = [64 * MIB, 16 * MIB];
+pub const MEMORIES: [usize; 2] = [64 * MIB, 16 * MIB];
 
 fn schema() -> TableSchema {
     TableSchema::new(
@@ -26,7 +26,7 @@ fn schema() -> TableSchema {
 }
 
 /// Bytes that do not compress, the same for the same id and version.
-fn noise(id: i64, version: u64, bytes: usize) -> Vec<u8> {
+pub fn noise(id: i64, version: u64, bytes: usize) -> Vec<u8> {
     let mut random = Random::new(id as u64 * 1000 + version);
     let mut out = Vec::with_capacity(bytes + 8);
     while out.len() < bytes {
@@ -41,7 +41,7 @@ fn plain(id: i64, bytes: usize) -> Vec<u8> {
     vec![id as u8; bytes]
 }
 
-fn batch(rows: &[(i64, Vec<u8>)]) -> RecordBatch {
+pub fn batch(rows: &[(i64, Vec<u8>)]) -> RecordBatch {
     let ids: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.0)));
     let values: ArrayRef = Arc::new(BinaryArray::from_iter_values(rows.iter().map(|r| &r.1)));
     RecordBatch::try_from_iter([("id", ids), ("value", values)]).unwrap()
@@ -53,7 +53,7 @@ fn key(id: i64) -> RecordBatch {
 }
 
 /// Writes files of the given rows, in this order.
-async fn write(store: &Arc<Memory>, files: impl IntoIterator<Item = Vec<(i64, Vec<u8>)>>) {
+pub async fn write(store: &Arc<Memory>, files: impl IntoIterator<Item = Vec<(i64, Vec<u8>)>>) {
     let db = open(store, plenty()).await;
     let table = db.create_table("t", schema()).await.unwrap();
     for rows in files {
@@ -107,7 +107,7 @@ fn check(batch: &RecordBatch, options: &Options) {
 }
 
 /// Runs `work` on a handle with little memory and holds its peak to the bound.
-async fn within(
+pub async fn within(
     turn: &Turn,
     what: &str,
     store: &Arc<Memory>,
@@ -130,7 +130,7 @@ async fn within(
     db.close().await.unwrap();
 }
 
-fn run(work: impl Future<Output = ()>) {
+pub fn run(work: impl Future<Output = ()>) {
     let mut runtime = tokio::runtime::Builder::new_current_thread();
     runtime.enable_all().build().unwrap().block_on(work);
 }

@@ -43,11 +43,11 @@ impl SstableReader {
         for group in inner.footer.index.select(&range, inner.meta.multi_version) {
             let (_, ranges) = inner.plan(&group, &all.mask, usize::MAX)?;
             let fetched = span(&ranges);
-            let (pages, largest) = inner.cutter(&all, false).page_bytes(&group);
+            let (_, largest) = inner.cutter(&all, false).page_bytes(&group);
             let (key_pages, _) = inner.cutter(&keys, false).page_bytes(&group);
             cost.span = cost.span.max(fetched);
-            // Values are copied once from their pages, and once more to be put together.
-            let at_once = bytes(2.0 * pages).saturating_add(fetched as usize);
+            // Keys are copied from their pages, all of them; of other columns a page at once is decoded.
+            let at_once = bytes(2.0 * key_pages + largest).saturating_add(fetched as usize);
             cost.at_once = cost.at_once.saturating_add(at_once);
             let keys_first = bytes(2.0 * (key_pages + largest));
             cost.keys_first = cost.keys_first.saturating_add(keys_first);
