@@ -70,7 +70,18 @@ pub(super) enum Job {
     Barrier(oneshot::Sender<()>),
 }
 
+impl Queue {
+    /// Whether there are commits that have their memory.
+    pub(super) fn has_prepared(&self) -> bool {
+        self.waiting.iter().any(Job::is_prepared)
+    }
+}
+
 impl Job {
+    fn is_prepared(&self) -> bool {
+        matches!(self, Self::Commit(..))
+    }
+
     /// Tells who waits that nothing was done for it.
     fn not_begun(self) {
         let (Self::Commit(_, sender) | Self::Late(_, sender)) = self else {
@@ -195,7 +206,7 @@ impl Inner {
         }
     }
 
-    fn queue(&self) -> MutexGuard<'_, Queue> {
+    pub(super) fn queue(&self) -> MutexGuard<'_, Queue> {
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -492,8 +503,12 @@ impl<'a> Turn<'a> {
             };
             let memory = match self.inner.memory.writes.try_reserve(cost) {
                 Some(memory) => Ok(memory),
-                None if ready == 0 => self.inner.memory_for(cost).await,
-                None => break,
+                None if ready > 0 => break,
+                None if self.prepared_goes_first() => continue,
+                None => match self.inner.memory_for(cost).await {
+                    Err(_) if self.prepared_goes_first() => continue,
+                    memory => memory,
+                },
             };
             let Some(Job::Late(late, sender)) = self.jobs.remove(ready) else {
                 break;
@@ -513,6 +528,19 @@ impl<'a> Turn<'a> {
                 Err(error) => drop(sender.send(Err(error))),
             }
         }
+    }
+
+    /// A commit of another thread, or of a transaction, that has its memory already is committed before those that
+    /// wait for some: they may wait for it. Whether there is one.
+    fn prepared_goes_first(&mut self) -> bool {
+        // Elsewhere one that came later may have been prepared although the same caller's waits.
+        if !self.inner.options.detached_tasks {
+            return false;
+        }
+        self.fill();
+        let at = self.jobs.iter().position(Job::is_prepared);
+        let job = at.and_then(|at| self.jobs.remove(at));
+        job.map(|job| self.jobs.push_front(job)).is_some()
     }
 
     fn late_is_done(&self) {

@@ -20,6 +20,8 @@ use std::{
 const FLUSHES: usize = 8;
 /// A commit waits so long for what other calls hold.
 const OTHERS_END: Duration = Duration::from_secs(2);
+/// So often it looks meanwhile for commits that may go first.
+const LOOKS: u32 = 100;
 /// What upkeep takes beside what its rows do: open columns, buffers of the store.
 const JOB_BYTES: usize = 2 << 20;
 
@@ -69,10 +71,7 @@ impl Inner {
         let writes = &self.memory.writes;
         let reserved = writes.reserve("a commit", bytes);
         let reserved = match self.options.detached_tasks {
-            true => match select(pin!(reserved), self.runtime.sleep(OTHERS_END)).await {
-                Either::Left((reserved, _)) => reserved.ok(),
-                Either::Right(_) => None,
-            },
+            true => self.unless_prepared_come(reserved).await,
             // It ends by itself, once those that vanished are written off.
             false => reserved.await.ok(),
         };
@@ -89,6 +88,23 @@ impl Inner {
                 ),
             )
         })
+    }
+
+    /// Waits for others, but not while commits come that have their memory: to be committed is what frees it.
+    async fn unless_prepared_come(
+        &self,
+        reserved: impl Future<Output = Result<Reservation>>,
+    ) -> Option<Reservation> {
+        let mut reserved = pin!(reserved);
+        for _ in 0..LOOKS {
+            let pause = self.runtime.sleep(OTHERS_END / LOOKS);
+            match select(&mut reserved, pause).await {
+                Either::Left((reserved, _)) => return reserved.ok(),
+                Either::Right(_) if self.queue().has_prepared() => return None,
+                Either::Right(_) => {}
+            }
+        }
+        None
     }
 
     /// Memory for a write of `bytes` within a transaction, which cannot wait: it may hold what others wait
