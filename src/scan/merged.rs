@@ -4,10 +4,7 @@
 
 use super::source::FileSource;
 use crate::{
-    data::{
-        bound::{Bound, batch_bytes},
-        rows::Rows,
-    },
+    data::{bound::Bound, rows::Rows},
     error::Result,
     merge::{Keep, Merge, Step},
 };
@@ -205,7 +202,7 @@ impl Merged {
 }
 
 fn bytes_of(rows: &Rows) -> usize {
-    batch_bytes(&rows.batch) + rows.keys.memory_bytes()
+    rows.memory_bytes()
 }
 
 /// Keys, timestamps and tombstones, and the number of the source.

@@ -20,6 +20,7 @@ pub(super) struct FileSource {
     request: ScanRequest,
     /// Whether it stays open between batches.
     stays: bool,
+    ended: bool,
     scan: Option<SstableScan>,
 }
 
@@ -38,6 +39,7 @@ impl FileSource {
             file,
             request,
             stays,
+            ended: false,
             scan: None,
         }
     }
@@ -88,6 +90,9 @@ impl FileSource {
 
     /// Its next batch; `None` at the end. A call that fails, or is dropped, may be made again.
     pub(super) async fn next(&mut self) -> Result<Option<Rows>> {
+        if self.ended {
+            return Ok(None);
+        }
         let scan = match &mut self.scan {
             Some(scan) => scan,
             None => {
@@ -104,6 +109,10 @@ impl FileSource {
             }
         };
         let rows = scan.next().await?;
+        if rows.is_none() {
+            // What it knows of the file may be more than its rows were.
+            (self.ended, self.scan) = (true, None);
+        }
         let last = rows.as_ref().and_then(|rows| {
             let row = if self.request.reverse {
                 0

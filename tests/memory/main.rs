@@ -18,5 +18,6 @@ mod held;
 mod measure;
 mod options;
 mod reads;
+mod wide;
 mod world;
 mod writes;
