@@ -137,7 +137,7 @@ async function mixed({ db, col, memoryBytes, seed, ms }) {
   /** Writes of a table are made one after the other, so that what is expected is known. */
   const write = async (at) => {
     const rows = new Map();
-    const bytes = [100, 10 * kib, 200 * kib][chance(3)];
+    const bytes = [100, 10 * kib, memoryBytes / 256][chance(3)];
     const most = Math.min(200, Math.floor(memoryBytes / 16 / (bytes + 4 * kib)));
     for (let n = 1 + chance(most); n > 0; n--) rows.set(chance(500), ++version);
     if (chance(5) === 0) {
