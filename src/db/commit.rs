@@ -33,8 +33,11 @@ use crate::{
 };
 use futures_channel::oneshot;
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    future::poll_fn,
+    pin::pin,
     sync::{Arc, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 /// How often a group is planned anew because fresh sstables had to be looked into.
@@ -70,16 +73,40 @@ pub(super) enum Job {
     Barrier(oneshot::Sender<()>),
 }
 
-impl Queue {
-    /// Whether there are commits that have their memory.
-    pub(super) fn has_prepared(&self) -> bool {
-        self.waiting.iter().any(Job::is_prepared)
+/// The first commit that has its memory and may go before those in front of it that wait for some. One that is no
+/// transaction was called before or beside these, or it would wait, too: the calls have no order. A transaction may
+/// have been called after them, and goes first if it has no table in common with them. It passes no other
+/// transaction of which that is true, either.
+fn first_to_go<'j>(jobs: impl Iterator<Item = &'j Job>) -> Option<usize> {
+    let mut passed = BTreeSet::new();
+    for (at, job) in jobs.enumerate() {
+        match job {
+            Job::Late(late, _) => drop(passed.insert(late.place.table())),
+            Job::Commit(prepared, _) => match &prepared.footprint {
+                Some(footprint) if footprint.tables().any(|t| passed.contains(&t)) => {
+                    passed.extend(footprint.tables());
+                }
+                _ => return Some(at),
+            },
+            Job::Barrier(_) => {}
+        }
     }
+    None
 }
 
 impl Job {
-    fn is_prepared(&self) -> bool {
-        matches!(self, Self::Commit(..))
+    /// It is there: its memory is not to be written off.
+    fn touch(&self) {
+        if let Self::Commit(
+            Prepared {
+                memory: Some(memory),
+                ..
+            },
+            _,
+        ) = self
+        {
+            memory.touch();
+        }
     }
 
     /// Tells who waits that nothing was done for it.
@@ -461,12 +488,17 @@ fn gone_is_a_hit(error: Error) -> Result<bool> {
 struct Turn<'a> {
     inner: &'a Arc<Inner>,
     jobs: VecDeque<Job>,
+    /// Until when the first that waits for memory does so: those after it have waited as long.
+    until: Option<Duration>,
 }
 
 impl<'a> Turn<'a> {
     fn new(inner: &'a Arc<Inner>) -> Self {
-        let jobs = VecDeque::new();
-        Self { inner, jobs }
+        Self {
+            inner,
+            jobs: VecDeque::new(),
+            until: None,
+        }
     }
 
     /// Takes all that waits; whether there is anything to do.
@@ -503,13 +535,16 @@ impl<'a> Turn<'a> {
             };
             let memory = match self.inner.memory.writes.try_reserve(cost) {
                 Some(memory) => Ok(memory),
-                None if ready > 0 => break,
+                None if ready > 0 => return,
                 None if self.prepared_goes_first() => continue,
-                None => match self.inner.memory_for(cost).await {
-                    Err(_) if self.prepared_goes_first() => continue,
+                None => match self.memory_for(cost).await {
+                    Err(_) if !self.is_patience_over() && self.prepared_goes_first() => continue,
                     memory => memory,
                 },
             };
+            if memory.is_ok() {
+                self.until = None;
+            }
             let Some(Job::Late(late, sender)) = self.jobs.remove(ready) else {
                 break;
             };
@@ -528,18 +563,41 @@ impl<'a> Turn<'a> {
                 Err(error) => drop(sender.send(Err(error))),
             }
         }
+        if !self.jobs.iter().any(|job| matches!(job, Job::Late(..))) {
+            self.until = None;
+        }
     }
 
-    /// A commit of another thread, or of a transaction, that has its memory already is committed before those that
-    /// wait for some: they may wait for it. Whether there is one.
-    fn prepared_goes_first(&mut self) -> bool {
-        // Elsewhere one that came later may have been prepared although the same caller's waits.
-        if !self.inner.options.detached_tasks {
-            return false;
+    /// Memory for the first, who waits for what others hold as long as there is patience.
+    async fn memory_for(&mut self, cost: usize) -> Result<Reservation> {
+        let inner = self.inner;
+        let until = *self.until.get_or_insert_with(|| inner.patience());
+        let jobs = &self.jobs;
+        let goes_first = || first_to_go(jobs.iter().chain(&inner.queue().waiting)).is_some();
+        let mut memory = pin!(inner.memory_for(cost, until, &goes_first));
+        let memory = poll_fn(|context| {
+            jobs.iter().for_each(Job::touch);
+            memory.as_mut().poll(context)
+        })
+        .await;
+        if memory.is_err() && until == Duration::MAX && !goes_first() {
+            self.until = Some(Duration::ZERO);
         }
-        self.fill();
-        let at = self.jobs.iter().position(Job::is_prepared);
-        let job = at.and_then(|at| self.jobs.remove(at));
+        memory
+    }
+
+    fn is_patience_over(&self) -> bool {
+        (self.until).is_some_and(|until| self.inner.is_patience_over(until))
+    }
+
+    /// A commit that has its memory already is committed before those that wait for some, which may wait for just
+    /// that, if it may be ([`first_to_go`]). Whether there is one.
+    fn prepared_goes_first(&mut self) -> bool {
+        // Without a task what is queued now belongs to other calls.
+        if self.inner.options.detached_tasks {
+            self.fill();
+        }
+        let job = first_to_go(self.jobs.iter()).and_then(|at| self.jobs.remove(at));
         job.map(|job| self.jobs.push_front(job)).is_some()
     }
 

@@ -83,6 +83,11 @@ impl Footprint {
         written || read()
     }
 
+    /// The tables it wrote, and those it read, as far as that is to be checked.
+    pub(super) fn tables(&self) -> impl Iterator<Item = TableId> {
+        self.writes.keys().chain(self.reads.keys()).copied()
+    }
+
     fn written(&self, table: TableId) -> impl Iterator<Item = &Keys> {
         self.writes.get(&table).into_iter().flatten()
     }

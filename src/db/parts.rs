@@ -6,9 +6,9 @@ use crate::{
     error::Result,
     log::edit::TableId,
     merge::{Keep, Merge, Step},
-    state::{State, TableRows},
+    state::{State, TableRows, TableState},
 };
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 /// Rows that are given out together, as they were read: the table may be altered until they are.
 pub(super) type Part = Vec<TableRows>;
@@ -16,8 +16,9 @@ pub(super) type Part = Vec<TableRows>;
 /// What is left of them.
 pub(super) struct Parts {
     pub(super) ts: i64,
-    tables: VecDeque<(TableId, u32, Vec<Rows>)>,
-    merging: Option<(TableId, u32, Merge)>,
+    /// Each is held until it is done: its rows count as long.
+    tables: VecDeque<Arc<TableState>>,
+    merging: Option<(Arc<TableState>, Merge)>,
     bound: Bound,
     ahead: Option<Part>,
 }
@@ -25,17 +26,11 @@ pub(super) struct Parts {
 impl Parts {
     /// Those of the tables that are `wanted`.
     pub(super) fn new(state: &State, bound: Bound, wanted: &dyn Fn(TableId) -> bool) -> Self {
-        let mut tables = VecDeque::new();
-        for (id, table) in state.tables.iter().filter(|(id, _)| wanted(**id)) {
-            let runs = table.memories().flat_map(|m| m.pending.runs());
-            let runs: Vec<Rows> = runs.map(|rows| rows.as_ref().clone()).collect();
-            if !runs.is_empty() {
-                tables.push_back((*id, table.entry.schema_version, runs));
-            }
-        }
+        let tables = state.tables.values();
+        let tables = tables.filter(|t| wanted(t.id) && pending_runs(t).next().is_some());
         Self {
             ts: state.last_stamp,
-            tables,
+            tables: tables.cloned().collect(),
             merging: None,
             bound,
             ahead: None,
@@ -60,16 +55,17 @@ impl Parts {
     fn gather(&mut self) -> Result<Part> {
         let (mut part, mut left) = (Part::new(), self.bound);
         while left.rows > 0 && left.bytes > 0 {
-            let Some((table, schema_version, merge)) = &mut self.merging else {
-                let Some((table, schema_version, runs)) = self.tables.pop_front() else {
+            let Some((table, merge)) = &mut self.merging else {
+                let Some(table) = self.tables.pop_front() else {
                     break;
                 };
+                let runs: Vec<Rows> = pending_runs(&table).cloned().collect();
                 let mut merge = Merge::new(runs.len(), Keep::Newest, false, true);
                 for (source, rows) in runs.into_iter().enumerate() {
                     merge.feed(source, Some(rows));
                     merge.feed(source, None);
                 }
-                self.merging = Some((table, schema_version, merge));
+                self.merging = Some((table, merge));
                 continue;
             };
             match merge.step(left)? {
@@ -77,8 +73,8 @@ impl Parts {
                     left.rows = left.rows.saturating_sub(rows.len());
                     left.bytes = left.bytes.saturating_sub(rows.memory_bytes());
                     part.push(TableRows {
-                        table: *table,
-                        schema_version: *schema_version,
+                        table: table.id,
+                        schema_version: table.entry.schema_version,
                         rows,
                     });
                 }
@@ -87,4 +83,9 @@ impl Parts {
         }
         Ok(part)
     }
+}
+
+fn pending_runs(table: &TableState) -> impl Iterator<Item = &Rows> {
+    let runs = table.memories().flat_map(|m| m.pending.runs());
+    runs.map(|rows| rows.as_ref())
 }

@@ -32,7 +32,7 @@ pub(crate) enum Source {
 
 /// Rows that a caller gave, while they are where the caller has them: outside of the engine's memory, if
 /// that is JavaScript's.
-pub(crate) trait Given: Send {
+pub(crate) trait Given: Send + Sync {
     /// How many bytes they have.
     fn bytes(&self) -> usize;
 
@@ -78,6 +78,11 @@ impl Place {
             schema: table.entry.schema.clone(),
             schema_version: table.entry.schema_version,
         }
+    }
+
+    /// Their table.
+    pub(super) fn table(&self) -> TableId {
+        self.table
     }
 }
 

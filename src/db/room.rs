@@ -21,7 +21,7 @@ const FLUSHES: usize = 8;
 /// A commit waits so long for what other calls hold.
 const OTHERS_END: Duration = Duration::from_secs(2);
 /// So often it looks meanwhile for commits that may go first.
-const LOOKS: u32 = 100;
+const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// What upkeep takes beside what its rows do: open columns, buffers of the store.
 const JOB_BYTES: usize = 2 << 20;
 
@@ -56,8 +56,27 @@ impl Inner {
         }
     }
 
-    /// Memory for a commit whose turn it is: memtables are flushed for it if need be.
-    pub(super) async fn memory_for(self: &Arc<Self>, bytes: usize) -> Result<Reservation> {
+    /// Until when a commit waits for what others hold, if it finds no memory now. Where calls may not wake each
+    /// other that is what memory itself says ([`Budget`](crate::env::Budget)).
+    pub(super) fn patience(&self) -> Duration {
+        match self.options.detached_tasks {
+            true => self.runtime.monotonic() + OTHERS_END,
+            false => Duration::MAX,
+        }
+    }
+
+    pub(super) fn is_patience_over(&self, until: Duration) -> bool {
+        until <= self.runtime.monotonic()
+    }
+
+    /// Memory for a commit whose turn it is: memtables are flushed for it if need be. `until` when it waits for
+    /// others; whether one of them `goes_first`, which may hold it.
+    pub(super) async fn memory_for(
+        self: &Arc<Self>,
+        bytes: usize,
+        until: Duration,
+        goes_first: &(dyn Fn() -> bool + Sync),
+    ) -> Result<Reservation> {
         for _ in 0..FLUSHES {
             if let Some(memory) = self.memory.writes.reclaim(bytes) {
                 return Ok(memory);
@@ -70,11 +89,7 @@ impl Inner {
         // What is left is held by others: calls under way end soon, snapshots may stay for ever.
         let writes = &self.memory.writes;
         let reserved = writes.reserve("a commit", bytes);
-        let reserved = match self.options.detached_tasks {
-            true => self.unless_prepared_come(reserved).await,
-            // It ends by itself, once those that vanished are written off.
-            false => reserved.await.ok(),
-        };
+        let reserved = self.patiently(reserved, until, goes_first).await;
         reserved.ok_or_else(|| {
             Error::new(
                 ErrorKind::Unavailable,
@@ -90,17 +105,19 @@ impl Inner {
         })
     }
 
-    /// Waits for others, but not while commits come that have their memory: to be committed is what frees it.
-    async fn unless_prepared_come(
+    /// Waits for others, but not while one that is to go first has come: to be committed is what frees its memory.
+    async fn patiently(
         &self,
         reserved: impl Future<Output = Result<Reservation>>,
+        until: Duration,
+        goes_first: &(dyn Fn() -> bool + Sync),
     ) -> Option<Reservation> {
         let mut reserved = pin!(reserved);
-        for _ in 0..LOOKS {
-            let pause = self.runtime.sleep(OTHERS_END / LOOKS);
+        while !self.is_patience_over(until) {
+            let pause = self.runtime.sleep(LOOK_EVERY);
             match select(&mut reserved, pause).await {
                 Either::Left((reserved, _)) => return reserved.ok(),
-                Either::Right(_) if self.queue().has_prepared() => return None,
+                Either::Right(_) if goes_first() => return None,
                 Either::Right(_) => {}
             }
         }

@@ -210,14 +210,22 @@ impl Scan {
         batch.map(|b| as_declared(&self.declared, &b)).transpose()
     }
 
-    /// The number of rows, on the state the scan reads, reading as little as possible. Only before
-    /// its first batch: it counts from the start.
+    /// The number of rows, on the state the scan reads, reading as little as possible.
+    ///
+    /// # Errors
+    /// `Invalid` after its first batch.
     pub async fn count(self) -> Result<u64> {
         let inner = self.table.inner.clone();
         inner.unless_closed(self.count_all()).await
     }
 
     async fn count_all(mut self) -> Result<u64> {
+        if self.given {
+            return Err(Error::invalid(
+                "a scan counts its rows from the start, and this one has begun: count before its first \
+                 batch, or by a scan of its own",
+            ));
+        }
         self.request.columns = Vec::new();
         match self.run.without_columns()?.count().await {
             Err(e) if is_missing(&e) => {

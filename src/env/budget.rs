@@ -4,9 +4,10 @@
 //! asking; a request that exceeds the share is refused at once; nobody is asked to wait while it holds
 //! what it could give back ([`Yields`]). Where a call may vanish with what it holds, neither polled nor dropped,
 //! that is written off: a holder of whom nothing was heard for as long as another waited is gone. Should it
-//! come back, it counts again.
+//! come back, it counts again. Who waits there looks again by a timer of its own, and keeps its place in line for as
+//! long as it does.
 
-use super::{Reservation, Runtime, leases::Leases};
+use super::{Reservation, Runtime, leases::Leases, line::Line};
 use crate::error::{Error, ErrorKind, Result};
 use futures_channel::oneshot;
 use std::{
@@ -22,7 +23,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const LOOKS: u32 = 4_000;
 /// … and whoever was not heard of during so many looks is gone.
 const PATIENCE: u32 = 1_000;
-/// So is who was not heard of for so long, without a look.
+/// Who is in line and does not look itself during so many has left it.
+const PATIENCE_IN_LINE: u32 = 400;
+/// Gone, too, is who was not heard of for so long, without a look.
 const LONG_AGO: Duration = Duration::from_secs(20);
 
 /// A holder that can give memory back while nobody is asking it for anything: a scan between two batches.
@@ -53,6 +56,7 @@ struct State {
     waiting: VecDeque<Waiter>,
     holders: Vec<Weak<dyn Yields>>,
     leases: Leases,
+    line: Line,
 }
 
 struct Waiter {
@@ -136,24 +140,36 @@ impl Budget {
         place.granted().await
     }
 
+    /// Gives up when nobody in line got anything for long.
     async fn poll_for(
         &self,
         what: &str,
         bytes: usize,
         runtime: &dyn Runtime,
     ) -> Result<Reservation> {
-        let mut since = runtime.monotonic();
-        for look in 1..=LOOKS {
-            if let Some(reservation) = self.reclaim(bytes) {
+        let place = PlaceInLine::new(self);
+        let (mut since, mut granted) = (runtime.monotonic(), place.look());
+        let mut line_since = place.looks();
+        let mut looks = 0;
+        while looks < LOOKS {
+            if let Some(reservation) = self.reclaim_at(bytes, Some(place.number)) {
                 return Ok(reservation);
             }
             runtime.sleep(LOOK_AGAIN).await;
-            if look % PATIENCE == 0 {
+            looks += 1;
+            if looks % PATIENCE == 0 {
                 self.write_off(since);
                 since = runtime.monotonic();
             }
+            if looks % PATIENCE_IN_LINE == 0 {
+                line_since = place.forget_the_gone(line_since);
+            }
+            let now_granted = place.look();
+            if now_granted != granted {
+                (looks, granted) = (0, now_granted);
+            }
         }
-        if let Some(reservation) = self.reclaim(bytes) {
+        if let Some(reservation) = self.reclaim_at(bytes, Some(place.number)) {
             return Ok(reservation);
         }
         let message = format!(
@@ -167,15 +183,25 @@ impl Budget {
     /// Reserves `bytes` if they are to be had now; where calls may not wait for each other also of what others
     /// can give back, or vanished with.
     pub fn reclaim(&self, bytes: usize) -> Option<Reservation> {
-        let there = self.try_reserve(bytes);
-        if there.is_some() || self.timer.is_none() {
+        self.reclaim_at(bytes, None)
+    }
+
+    fn reclaim_at(&self, bytes: usize, place: Option<u64>) -> Option<Reservation> {
+        let there = self.try_at(bytes, place);
+        if there.is_some() || self.timer.is_none() || !self.is_first(place) {
             return there;
         }
         self.ask_all_holders(bytes);
-        self.try_reserve(bytes).or_else(|| {
+        self.try_at(bytes, place).or_else(|| {
             self.forget_the_gone();
-            self.try_reserve(bytes)
+            self.try_at(bytes, place)
         })
+    }
+
+    /// Whether nobody in line is before it, or before who is not in line.
+    fn is_first(&self, place: Option<u64>) -> bool {
+        let first = self.shared.lock().line.first(self.now());
+        first.is_none() || first == place
     }
 
     /// Writes off what those hold who were not heard of for long.
@@ -202,10 +228,21 @@ impl Budget {
 
     /// Reserves `bytes` if they are to be had now and nobody waits.
     pub fn try_reserve(&self, bytes: usize) -> Option<Reservation> {
+        self.try_at(bytes, None)
+    }
+
+    /// The same for who has a place in line.
+    fn try_at(&self, bytes: usize, place: Option<u64>) -> Option<Reservation> {
+        let now = self.now();
         let mut state = self.shared.lock();
         state.waiting.retain(|waiter| !waiter.grant.is_canceled());
-        let free = state.waiting.is_empty() && state.fits(bytes, self.shared.total);
-        free.then(|| self.granted(&mut state, bytes))
+        let first = state.line.first(now);
+        let turn = state.waiting.is_empty() && (first.is_none() || first == place);
+        if !turn || !state.fits(bytes, self.shared.total) {
+            return None;
+        }
+        state.line.granted(place);
+        Some(self.granted(&mut state, bytes))
     }
 
     /// Counts `bytes` that are in memory already, whether there is room or not: others wait for it. They are
@@ -372,6 +409,45 @@ impl Drop for Place<'_> {
     fn drop(&mut self) {
         drop(self.1.take());
         self.0.admit();
+    }
+}
+
+/// A place among those who look again.
+struct PlaceInLine<'a> {
+    budget: &'a Budget,
+    number: u64,
+}
+
+impl<'a> PlaceInLine<'a> {
+    fn new(budget: &'a Budget) -> Self {
+        let number = budget.shared.lock().line.next_place();
+        Self { budget, number }
+    }
+
+    /// It is there; how many got what they asked for so far.
+    fn look(&self) -> u64 {
+        let now = self.budget.now();
+        let line = &mut self.budget.shared.lock().line;
+        line.look(self.number, now)
+    }
+}
+
+impl PlaceInLine<'_> {
+    fn looks(&self) -> u64 {
+        self.budget.shared.lock().line.looks()
+    }
+
+    /// Those who did not look since then; from when on the next are counted.
+    fn forget_the_gone(&self, since: u64) -> u64 {
+        let line = &mut self.budget.shared.lock().line;
+        line.forget_the_gone(since);
+        line.looks()
+    }
+}
+
+impl Drop for PlaceInLine<'_> {
+    fn drop(&mut self) {
+        self.budget.shared.lock().line.leave(self.number);
     }
 }
 

@@ -4,6 +4,7 @@
 mod budget;
 mod counted;
 mod leases;
+mod line;
 mod memory;
 mod reservation;
 mod runtime;

@@ -799,3 +799,18 @@ async fn a_closed_handle_refuses_everything() {
     };
     assert_eq!(wal(&before), wal(&files(world.directory.path())));
 }
+
+#[tokio::test]
+async fn a_scan_that_has_begun_is_not_counted() {
+    let world = World::new().await;
+    for batches in [1, usize::MAX] {
+        let mut scan = world.table.scan().stream().unwrap();
+        for _ in 0..batches {
+            if scan.next().await.unwrap().is_none() {
+                break;
+            }
+        }
+        let error = scan.count().await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    }
+}

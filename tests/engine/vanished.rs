@@ -7,8 +7,12 @@ use crate::support::{
 };
 use arrow_array::{ArrayRef, BinaryArray, Int64Array, RecordBatch};
 use arrow_schema::{DataType, Field};
+use futures_util::future::{join, join_all};
 use lakeshore::{Db, Options, Table, TransactionOptions, data::schema::TableSchema};
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering::SeqCst},
+    time::Duration,
+};
 
 const KIB: usize = 1024;
 
@@ -169,4 +173,49 @@ fn commits_are_answered_after_transactions_vanished() {
     open.table("t").unwrap().ingest(&[written]).unwrap();
     stage::run(&stage, open.commit()).unwrap();
     assert_eq!(stage::run(&stage, count(table)), 40 + 28);
+}
+
+#[test]
+fn a_commit_does_not_wait_for_a_transaction_that_is_committed_by_the_same_call() {
+    let stage = Stage::new(5);
+    let (db, table) = begin(&stage);
+    let other = stage::run(&stage, db.create_table("u", schema())).unwrap();
+    let open = db.begin(TransactionOptions::default()).unwrap();
+    for from in [0, 10] {
+        let written = rows(from, 5, 100_000);
+        open.table("u").unwrap().ingest(&[written]).unwrap();
+    }
+    let ingest = table.ingest(&[rows(1000, 7, 100_000)]);
+    let before = stage.monotonic.load(SeqCst);
+    let (ingest, commit) = stage::run(&stage, join(ingest, open.commit()));
+    ingest.unwrap();
+    commit.unwrap();
+    let waited = stage.monotonic.load(SeqCst) - before;
+    // Time goes on slowly on the stage.
+    assert!(waited < 50_000, "it waited {waited} µs");
+    assert_eq!(stage::run(&stage, count(table)), 47);
+    assert_eq!(stage::run(&stage, count(other)), 10);
+}
+
+#[test]
+fn calls_that_wait_for_memory_are_served_in_turn_for_as_long_as_it_takes() {
+    let stage = Stage::new(6);
+    let (_db, table) = begin(&stage);
+    // Each takes a part of what there is, and its time to do its work.
+    let slow = |_| {
+        let table = table.clone();
+        async move {
+            let mut scan = table.scan().stream().unwrap();
+            let mut rows = 0;
+            while let Some(batch) = scan.next().await.unwrap() {
+                rows += batch.num_rows();
+                for _ in 0..400 {
+                    tokio::task::yield_now().await;
+                }
+            }
+            rows
+        }
+    };
+    let counts = stage::run(&stage, join_all((0..40).map(slow)));
+    assert_eq!(counts, [40; 40]);
 }

@@ -4,7 +4,7 @@ use super::measure::*;
 use crate::reads::noise;
 use arrow_array::{ArrayRef, BinaryArray};
 use arrow_schema::DataType;
-use lakeshore::{Db, Error, ErrorKind, Table, TransactionOptions};
+use lakeshore::{ChangesOptions, Db, Error, ErrorKind, Table, TransactionOptions};
 use std::{sync::Arc, time::Duration};
 
 const MEMORY: usize = 64 * MIB;
@@ -87,6 +87,22 @@ fn scans_that_began_hold_rows_that_count_until_they_go() {
 fn transactions_hold_rows_that_count_until_they_go() {
     pinned("30 transactions of 3 MiB", async |db, _| {
         db.begin(TransactionOptions::default()).unwrap()
+    });
+}
+
+#[test]
+fn feeds_within_what_is_pending_hold_rows_that_count_until_they_go() {
+    pinned("30 feeds of 3 MiB", async |db, _| {
+        // Only who resumes is shown what is pending.
+        let since = db.changes(ChangesOptions::default()).unwrap().cursor();
+        let mut feed = (db.changes(ChangesOptions {
+            since: Some(since),
+            ..ChangesOptions::default()
+        }))
+        .unwrap();
+        let part = feed.next().await.unwrap().unwrap();
+        assert!(part.more && !part.uploaded, "it comes in parts");
+        feed
     });
 }
 

@@ -18,6 +18,7 @@ mod held;
 mod measure;
 mod options;
 mod reads;
+mod waiting;
 mod wide;
 mod world;
 mod writes;

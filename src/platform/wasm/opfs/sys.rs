@@ -109,10 +109,15 @@ impl FileHandle {
     pub(super) async fn open(&self, options: &JsValue, held: &Held) -> Result<Access, JsValue> {
         let pending = self.access(options)?;
         held.add(&pending);
-        let _kept = Kept(held, &pending);
-        let close = |late: JsValue| drop(late.unchecked_into::<Access>().close());
-        let access = Awaited::new(pending.clone(), close).await?;
-        Ok(access.unchecked_into())
+        let (held_later, promise) = (held.clone(), pending.clone());
+        // Until then a trap releases it: nothing of ours runs after one.
+        let close = move |late: JsValue| {
+            drop(late.unchecked_into::<Access>().close());
+            held_later.delete(&promise);
+        };
+        let access = Awaited::new(pending.clone(), close).await;
+        held.delete(&pending);
+        Ok(access?.unchecked_into())
     }
 }
 
@@ -156,15 +161,6 @@ pub(super) fn class_has(class: &str, name: &str) -> bool {
     let class = property(&js_sys::global(), class);
     let prototype = class.and_then(|class| property(&class, "prototype"));
     prototype.is_some_and(|prototype| Reflect::has(&prototype, &name.into()).unwrap_or(false))
-}
-
-/// Is among what a trap releases until it is dropped.
-struct Kept<'a>(&'a Held, &'a Promise);
-
-impl Drop for Kept<'_> {
-    fn drop(&mut self) {
-        self.0.delete(self.1);
-    }
 }
 
 /// What is released when the instance traps: the set of `js/src/opfs.ts`, of functions to be called
