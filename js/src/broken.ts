@@ -43,7 +43,12 @@ function likeness(error: unknown): Error {
     if (typeof error === "object" && error !== null) {
       const copy = new Error(messageOf(error));
       Object.setPrototypeOf(copy, Object.getPrototypeOf(error) as object | null);
-      return Object.defineProperties(copy, Object.getOwnPropertyDescriptors(error)) as Error;
+      for (const name of Reflect.ownKeys(error)) {
+        const property = Reflect.getOwnPropertyDescriptor(error, name);
+        // Of one that is frozen the copy is not.
+        if (property) Object.defineProperty(copy, name, { ...property, configurable: true });
+      }
+      return copy;
     }
   } catch {
     // It stays the cause.

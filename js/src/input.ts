@@ -76,7 +76,8 @@ export async function* itemsUntil(
       }
       const { done, value } = reading("the stream", () => {
         const { done, value } = result as IteratorResult<unknown>;
-        return { done: Boolean(done), value: asPromise(value) };
+        // What it returns at its end is nobody's.
+        return done ? { done: true, value: undefined } : { done: false, value: asPromise(value) };
       });
       if (done) return void (closes = false);
       // As in `for await`: of an array of promises the items are what they give.
@@ -181,9 +182,14 @@ function read(stream: ReadableStream): AsyncIterable<unknown> {
       const reader = stream.getReader();
       return {
         next: async () => {
-          const { done, value } = await reader.read();
-          if (done) reader.releaseLock();
-          return { done, value } as IteratorResult<unknown>;
+          try {
+            const { done, value } = await reader.read();
+            if (done) reader.releaseLock();
+            return { done, value } as IteratorResult<unknown>;
+          } catch (error) {
+            reader.releaseLock();
+            throw error;
+          }
         },
         return: async (why: unknown) => {
           await reader.cancel(why).catch(() => undefined);

@@ -43,6 +43,10 @@ export class KeptHandle<T> implements Handle<T> {
     this.keep = keep;
   }
 
+  get givesAway(): boolean | undefined {
+    return this.handle.givesAway;
+  }
+
   call(method: string, ...args: unknown[]): Promise<never> {
     return this.callUntil(undefined, method, ...args);
   }

@@ -201,7 +201,7 @@ export interface Handle<T> {
     ...args: Arguments<T, M>
   ): Handle<Answer<T, M>>;
   /** Whether columns are gone once they were given away: another realm has them. */
-  readonly givesAway?: boolean;
+  readonly givesAway?: boolean | undefined;
   /** Resolves once the object is there. */
   ready(): Promise<void>;
   /** Frees it. Calls made from now on fail with `reason`; those under way go on. */

@@ -2,6 +2,7 @@
 // was made: nothing of the caller's is read after something was awaited.
 
 import type { Column, DataType, Field } from "./columns/column.js";
+import { copyOfRow } from "./columns/copy.js";
 import { decodeRows } from "./columns/decode.js";
 
 /** Gives the rows, to be fitted once more; undefined if they cannot be had again. */
@@ -10,25 +11,13 @@ export type Again = () => readonly object[] | undefined;
 /** Of rows that could not be encoded: a copy, made now. */
 export function ofRows(rows: readonly unknown[]): Again {
   try {
-    const copy = Array.from({ length: rows.length }, (_, i) => copyOf(rows[i] as object));
+    const copies = new Map<object, unknown>();
+    const copy = Array.from({ length: rows.length }, (_, i) => copyOfRow(rows[i] as object, copies));
     return () => copy;
   } catch {
-    // Nothing that fits could not be copied.
+    // What cannot be read fits no table.
     return () => undefined;
   }
-}
-
-/** What it has of its own, and of the same class: an object of one is a row only if it has all there is to say. */
-function copyOf(row: object): object {
-  const names = Object.getOwnPropertyNames(row);
-  const values = names.map((name) => (row as Record<string, unknown>)[name]);
-  const copies = structuredClone(values);
-  const copy = Object.create(Object.getPrototypeOf(row) as object | null) as object;
-  names.forEach((name, i) => {
-    const { enumerable = true } = Object.getOwnPropertyDescriptor(row, name) ?? {};
-    Object.defineProperty(copy, name, { value: copies[i], enumerable });
-  });
-  return copy;
 }
 
 /** Of columns that were sent: what they say, but for columns of nulls alone, which may be gone. */

@@ -85,16 +85,20 @@ export function bucket(given: S3Options, defaults: Partial<S3Options>): S3Store 
 }
 
 const credentialNames = ["accessKeyId", "secretAccessKey", "sessionToken", "expiration"];
+/** What credentials have besides, where AWS's SDK found them. */
+const foundNames = ["$source", "accountId", "credentialScope"];
 const signedNames = ["url", "headers"];
 
 /**
  * Refuses a name that is none of the known: any, if `isOurs`; of what a function gives, which may have more to say than
- * we ask, one that is meant to be one of those that are missing.
+ * we ask, one that is meant to be one of those that are missing. A name that says nothing is none.
  */
 function checkNames(place: string, given: object, known: readonly string[], isOurs: boolean): void {
-  const missing = known.filter((name) => (given as Record<string, unknown>)[name] === undefined);
+  const values = given as Record<string, unknown>;
+  const missing = known.filter((name) => values[name] === undefined);
   for (const name of Object.keys(given)) {
-    if (known.includes(name)) continue;
+    if (known.includes(name) || (values[name] ?? undefined) === undefined) continue;
+    if (known === credentialNames && foundNames.includes(name)) continue;
     const meant = nearest(name, isOurs ? known : missing);
     if (meant === undefined && !isOurs) continue;
     const hint = meant === undefined ? "" : `did you mean ${meant}? `;

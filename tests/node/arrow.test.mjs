@@ -212,6 +212,25 @@ test("an ordinary table is taken, with text by dictionary, nulls and slices", as
   assert.equal(await table.scan().count(), count - 5);
 });
 
+test("columns that are shorter than others end in nulls, as the library has them", async (t) => {
+  const schema = { id: "int64", text: "utf8", n: "float64", flag: "bool", words: "list<utf8>" };
+  const { table } = await opened(t, schema);
+  const given = new ArrowTable({
+    id: vectorFromArray([1n, 2n, 3n], new Int64()),
+    text: vectorFromArray(["a"], new Utf8()),
+    n: vectorFromArray([1.5], new Float64()),
+    flag: vectorFromArray([true], new Bool()),
+    words: vectorFromArray([["b"]], new List(new Field("item", new Utf8(), true))),
+  });
+  await table.ingest(given);
+  const none = { text: null, n: null, flag: null, words: null };
+  assert.deepEqual(await table.scan().toArray(), [
+    { id: 1n, text: "a", n: 1.5, flag: true, words: ["b"] },
+    { id: 2n, ...none },
+    { id: 3n, ...none },
+  ]);
+});
+
 test("dictionaries within lists and structs are taken, too", async (t) => {
   const words = new Dictionary(new Utf8(), new Int32());
   const { table } = await opened(t, {

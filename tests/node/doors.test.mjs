@@ -397,7 +397,17 @@ test("an error says how many items were committed if a stream broke off, and onl
   // Whatever breaks a stream off: what cannot carry the number is the cause of what does.
   const { proxy, revoke } = Proxy.revocable({}, {});
   revoke();
-  for (const thrown of ["text", 5, null, undefined, Object.freeze(new Error("frozen")), proxy, mine]) {
+  const frozen = Object.freeze(Object.assign(new Error("hardened", { cause: 1 }), { committed: 7 }));
+  for (const thrown of [
+    "text",
+    5,
+    null,
+    undefined,
+    Object.freeze(new Error("frozen")),
+    frozen,
+    proxy,
+    mine,
+  ]) {
     const error = await caught(table.ingest(broken(thrown)));
     assert.equal(error.committed, 2);
     assert.equal(error.cause, thrown);
@@ -541,6 +551,71 @@ test("rows are what they were when ingest was called, also where the table was a
   empty(given);
   assert.equal((await writing).rows, 1);
   assert.equal((await (await fresh()).get({ number: 53n })).text, "kept");
+});
+
+test("rows that did not fit are refused at once, whatever their bytes are views of", async (t) => {
+  const { table } = await opened(t);
+  const file = new Uint8Array(64 << 20);
+  const rows = Array.from({ length: 4000 }, (_, i) => ({ id: BigInt(i), raw: file.subarray(i, i + 16) }));
+  rows.at(-1).typo = 1;
+  const before = process.memoryUsage().arrayBuffers;
+  await refused(() => table.ingest(rows), "Invalid", /typo/);
+  assert.ok(process.memoryUsage().arrayBuffers - before < 16 << 20);
+});
+
+test("rows of a reactive framework are fitted to a table that was altered, too", async (t) => {
+  const data = memory();
+  const [{ db }, other] = [await opened(t, { data }), await open({ data })];
+  t.after(() => other.close());
+  const stale = await other.table("rows");
+  const type = "struct<days: list<date32>, by: map<utf8, int32>, raw: binary, items: list<float64>>";
+  await db.alterTable("rows", [{ addColumn: "value", type }]);
+  await other.refresh();
+  const reactive = (value) => {
+    if (!Array.isArray(value) && Object.getPrototypeOf(value) !== Object.prototype) return value;
+    return new Proxy(value, {
+      get: (of, name) => (typeof of[name] === "object" && of[name] ? reactive(of[name]) : of[name]),
+    });
+  };
+  const bytes = Uint8Array.of(9, 1, 2, 3, 9);
+  const value = {
+    ...{ days: [new Date(86_400_000), null], by: new Map([["a", 1]]) },
+    ...{ raw: bytes.subarray(1, 4), items: Float64Array.of(1.5) },
+  };
+  const writing = stale.ingest([reactive({ id: 60n, value })]);
+  bytes.fill(0);
+  value.by.set("a", 2);
+  value.days[0].setTime(0);
+  value.items[0] = 0;
+  await writing;
+  assert.deepEqual((await (await other.table("rows")).get({ id: 60n })).value, {
+    ...{ days: [new Date(86_400_000), null], by: new Map([["a", 1]]) },
+    ...{ raw: Uint8Array.of(1, 2, 3), items: [1.5] },
+  });
+});
+
+test("a stream's end is its own: what it returns is not looked at, and a web stream is let go of", async (t) => {
+  const { table } = await opened(t);
+  const unhandled = [];
+  const note = (reason) => unhandled.push(reason);
+  process.on("unhandledRejection", note);
+  t.after(() => process.off("unhandledRejection", note));
+  const returning = {
+    [Symbol.iterator]: () => {
+      const own = Promise.reject(new Error("cleanup"));
+      own.catch(() => undefined);
+      let given = false;
+      return {
+        next: () => (given ? { done: true, value: own } : ((given = true), { done: false, value: rows(1) })),
+      };
+    },
+  };
+  assert.equal((await table.ingest(returning)).commits, 1);
+  await sleep(20);
+  assert.deepEqual(unhandled, []);
+  const stream = new ReadableStream({ pull: (controller) => controller.error(new Error("it broke")) });
+  await assert.rejects(table.ingest(stream), /it broke/);
+  assert.equal(stream.locked, false);
 });
 
 test("what becomes of a transaction does not depend on when a write failed", async (t) => {

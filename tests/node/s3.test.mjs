@@ -114,6 +114,12 @@ test("options are checked when they are given, and no message shows a value", ()
   }
 });
 
+test("credentials are taken as AWS's SDK finds them", () => {
+  const found = { accessKeyId: "a", secretAccessKey: "b", $source: {}, accountId: "1", credentialScope: "x" };
+  s3({ bucket: "my-bucket", credentials: found });
+  s3({ bucket: "my-bucket", credentials: { ...found, expireTime: null, sessionToken: undefined } });
+});
+
 test("what a function gives may say more, but nothing that is meant to be what is missing", async () => {
   const fetch = async () => new Response(null, { status: 404 });
   const bucket = { bucket: "my-bucket", region: "r", endpoint: "http://127.0.0.1:9", fetch, retries: 0 };

@@ -397,6 +397,20 @@ test("a map has each key once, by what is stored of it", async (t) => {
   }
 });
 
+test("keys of a map that only look alike are two", async (t) => {
+  for (const [type, a, b] of [
+    ["struct<a: utf8>", { a: null }, { a: "null" }],
+    ["struct<a: utf8>", { a: null }, { a: "" }],
+    ["list<utf8>", [null], ["null"]],
+    ["list<binary>", [null], [Uint8Array.of()]],
+    ["list<utf8>", [], [null]],
+  ]) {
+    const { table } = await opened(t, `map<${type}, int32>`);
+    await table.ingest([{ id: 1, v: [[a, 1], [b, 2]] }]); // prettier-ignore
+    assert.deepEqual((await read(table)).map((map) => map.size), [2], type); // prettier-ignore
+  }
+});
+
 test("digits and bigints without end are refused in no time", async (t) => {
   const { table } = await opened(t, "decimal128(20, 2)");
   const start = performance.now();

@@ -114,29 +114,41 @@ function column(given: unknown, shape: Shape, name: string): Column {
   const data = given as ArrowData;
   const length = count(data.length, what);
   const hasNulls = (data.nullCount as number) > 0 && shape.id !== 1;
-  const validity = hasNulls ? bits(data.nullBitmap, data.offset, length, name) : undefined;
-  return { length, validity, ...parts(data, shape, length, name) };
+  const validity = hasNulls ? bits(data.nullBitmap, data.offset, { length, name, hollow: false }) : undefined;
+  // What there is under nulls alone may have been left out, as the library does for a column that is shorter than others.
+  const hollow = length > 0 && validity !== undefined && validity.every((byte) => byte === 0);
+  return { length, validity, ...parts(data, shape, { length, name, hollow }) };
+}
+
+/** What is asked of buffers. */
+interface Wanted {
+  readonly length: number;
+  readonly name: string;
+  /** Whether they may be too short: nothing is read of them. */
+  readonly hollow: boolean;
 }
 
 type Parts = Pick<Column, "buffers" | "children">;
 
-function parts(data: ArrowData, shape: Shape, length: number, name: string): Parts {
+function parts(data: ArrowData, shape: Shape, wanted: Wanted): Parts {
+  const { name } = wanted;
   switch (shape.id) {
     case 1:
       return { buffers: [], children: [] };
     case 6:
-      return { buffers: [bits(data.values, data.offset, length, name)], children: [] };
+      return { buffers: [bits(data.values, data.offset, wanted)], children: [] };
     case 4:
     case 5:
     case 19:
     case 20: {
-      const { ends, begin, end } = rebased(data.valueOffsets, shape, length, name);
+      const { ends, begin, end } = rebased(data.valueOffsets, shape, wanted);
       return { buffers: [ends, copyOf(bytes(data.values, name).subarray(begin, end))], children: [] };
     }
     case 12:
     case 17:
     case 21: {
-      const { ends, begin, end } = rebased(data.valueOffsets, shape, length, name);
+      const { ends, begin, end } = rebased(data.valueOffsets, shape, wanted);
+      if (wanted.hollow && end === begin) return { buffers: [ends], children: shape.children.map(nothing) };
       const [items] = childrenOf(data, shape, name);
       if (typeof items!.slice !== "function") throw invalid(`column ${JSON.stringify(name)} has no items`);
       const own = items!.slice(begin, end - begin);
@@ -155,12 +167,37 @@ function parts(data: ArrowData, shape: Shape, length: number, name: string): Par
         );
       }
       return {
-        buffers: [flat(data, length, name)],
+        buffers: [flat(data, wanted)],
         children: [column(chunks[0], shape.children[1]!, name)],
       };
     }
     default:
-      return { buffers: [flat(data, length, name)], children: [] };
+      return { buffers: [flat(data, wanted)], children: [] };
+  }
+}
+
+/** A column of no rows. */
+function nothing(shape: Shape): Column {
+  const ends = new Uint8Array(shape.id >= 19 ? 8 : 4);
+  const none = new Uint8Array(0);
+  const children = (shape.id === -1 ? shape.children.slice(1) : shape.children).map(nothing);
+  const of = (...buffers: Uint8Array[]): Column => ({ length: 0, validity: undefined, buffers, children });
+  switch (shape.id) {
+    case 1:
+    case 13:
+    case 16:
+      return of();
+    case 4:
+    case 5:
+    case 19:
+    case 20:
+      return of(ends, none);
+    case 12:
+    case 17:
+    case 21:
+      return of(ends);
+    default:
+      return of(none);
   }
 }
 
@@ -173,11 +210,12 @@ function childrenOf(data: ArrowData, shape: Shape, name: string): ArrowData[] {
 }
 
 /** The values of the rows, of which each has as many as the stride says. */
-function flat(data: ArrowData, length: number, name: string): Uint8Array {
+function flat(data: ArrowData, { length, name, hollow }: Wanted): Uint8Array {
   const all = bytes(data.values, name);
   const width = (data.values as { BYTES_PER_ELEMENT?: unknown }).BYTES_PER_ELEMENT;
   const end = length * (data.stride as number) * (typeof width === "number" ? width : 1);
   if (end <= all.byteLength) return copyOf(all.subarray(0, end));
+  if (hollow && end <= longest) return new Uint8Array(end);
   throw short(name);
 }
 
@@ -193,11 +231,14 @@ function bytes(view: unknown, name: string): Uint8Array {
 }
 
 /** Bits from `offset` on, at the begin of a buffer. */
-function bits(view: unknown, offset: unknown, length: number, name: string): Uint8Array {
+function bits(view: unknown, offset: unknown, { length, name, hollow }: Wanted): Uint8Array {
   const from = bytes(view, name);
   const begin = count(offset, `the offset of column ${JSON.stringify(name)}`);
-  if (begin + length > from.byteLength * 8) throw short(name);
   const to = new Uint8Array(Math.ceil(length / 8));
+  if (begin + length > from.byteLength * 8) {
+    if (hollow) return to;
+    throw short(name);
+  }
   for (let i = 0; i < length; i++) {
     const at = begin + i;
     if ((from[Math.floor(at / 8)]! >> (at & 7)) & 1) to[i >> 3]! |= 1 << (i & 7);
@@ -212,11 +253,14 @@ interface Rebased {
 }
 
 /** Offsets from 0 on, in the type's width, and where they were. */
-function rebased(view: unknown, shape: Shape, length: number, name: string): Rebased {
+function rebased(view: unknown, shape: Shape, { length, name, hollow }: Wanted): Rebased {
   const from = offsetsIn(view, name);
-  // Of no rows there may be no offset.
-  if (length > 0 && from.length <= length) throw short(name);
   const ends = shape.id >= 19 ? new BigInt64Array(length + 1) : new Int32Array(length + 1);
+  // Of no rows there may be no offset.
+  if (length > 0 && from.length <= length) {
+    if (hollow) return { ends: new Uint8Array(ends.buffer), begin: 0, end: 0 };
+    throw short(name);
+  }
   const what = `an offset of column ${JSON.stringify(name)}`;
   const begin = count(Number(from[0] ?? 0), what);
   let end = begin;

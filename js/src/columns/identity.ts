@@ -10,7 +10,7 @@ const latin1 = new TextDecoder("latin1");
 /** Gives the same text for two values of the column if they are stored the same. */
 export function identities(column: Column, type: DataType): Identity {
   const stored = of(column, type);
-  return (index) => (isValid(column, index) ? stored(index) : "null");
+  return (index) => (isValid(column, index) ? `=${stored(index)}` : "");
 }
 
 function of(column: Column, type: DataType): Identity {

@@ -17,7 +17,7 @@ const getter = (prototype: object, name: PropertyKey): ((this: unknown) => unkno
   Object.getOwnPropertyDescriptor(prototype, name)!.get!;
 
 const getTime = Date.prototype.getTime;
-const kindOfView = getter(Object.getPrototypeOf(Uint8Array.prototype) as object, Symbol.toStringTag);
+const tagOfView = getter(Object.getPrototypeOf(Uint8Array.prototype) as object, Symbol.toStringTag);
 const mapSize = getter(Map.prototype, "size");
 const mapEntries = Map.prototype.entries;
 
@@ -52,10 +52,15 @@ export function asBytes(value: unknown): Uint8Array | undefined {
   }
 }
 
+/** What a typed array is called; undefined of another view. */
+export function kindOfView(view: ArrayBufferView): string | undefined {
+  return tagOfView.call(view) as string | undefined;
+}
+
 /** Whether it has items by number: an array or a typed array. */
 export function isList(value: unknown): value is ArrayLike<unknown> {
   if (Array.isArray(value)) return true;
-  return ArrayBuffer.isView(value) && kindOfView.call(value) !== undefined && isThere(value);
+  return ArrayBuffer.isView(value) && kindOfView(value) !== undefined && isThere(value);
 }
 
 /** Whether it is an object as a literal makes one, of any realm, and not something whose content is elsewhere. */

@@ -157,10 +157,10 @@ export class Presence {
 
   /** Removes what is left beside the lock file, which we hold, of those who were killed while they waited for it. */
   sweep(): void {
-    const now = this.now();
     const own = basename(this.lock, lockSuffix);
     const rest = /^\.([0-9a-f]{16})\.(?:socket|beat)\.lock$/;
     try {
+      const now = this.now();
       for (const name of fs.readdirSync(dirname(this.lock))) {
         const nonce = name.startsWith(own) && rest.exec(name.slice(own.length))?.[1];
         if (!nonce || now === undefined) continue;
