@@ -174,11 +174,8 @@ function asked() {
   const names = steps
     .flatMap((one) => (typeof one[0] === "string" ? [one] : one.flat()))
     .map(([name]) => name);
-  const first = Math.max(
-    names.findIndex((name) => name.includes(from)),
-    0,
-  );
-  const chosen = new Set(names.filter((name, at) => at >= first && name.includes(only)));
+  const first = names.findIndex((name) => name.includes(from));
+  const chosen = new Set(names.filter((name, at) => first >= 0 && at >= first && name.includes(only)));
   const needs = [...chosen].some((name) => !needNothing.has(name));
   return names.filter((name) => chosen.has(name) || (needs && needed.has(name)));
 }
@@ -197,8 +194,18 @@ async function runSteps(steps) {
   }
 }
 
+const flags = /^--(?:long|keep-going|list|only=.+|from=.+)$/;
+
 async function main() {
+  const unknown = process.argv.slice(2).filter((argument) => !flags.test(argument));
   const names = asked();
+  // A word that no step has is mistyped: nothing would be run, and nothing fail.
+  if (unknown.length > 0 || names.length === 0) {
+    console.error(
+      `${unknown.join(" ") || "--only, --from"}: there is no such option, or no such step (--list)`,
+    );
+    return void (process.exitCode = 2);
+  }
   if (process.argv.includes("--list")) return console.log(names.join("\n"));
   const chosen = (steps) => steps.filter(([name]) => names.includes(name));
   try {
