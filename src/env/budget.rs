@@ -23,6 +23,10 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 const LOOKS: u32 = 4_000;
 /// … and whoever was not heard of during so many looks is gone.
 const PATIENCE: u32 = 1_000;
+/// After so many looks of who is first in line a turn of those who hold memory is over, …
+const TURN: u32 = 200;
+/// … and after so few if they did not use it meanwhile.
+const UNUSED: u32 = 5;
 /// Who is in line and does not look itself during so many has left it.
 const PATIENCE_IN_LINE: u32 = 400;
 /// Gone, too, is who was not heard of for so long, without a look.
@@ -33,6 +37,16 @@ pub trait Yields: Send + Sync {
     /// Gives back what it can without waiting: somebody waits for it. May be called at any time, from
     /// any task, and while the holder is busy: then it does nothing.
     fn give_back(&self);
+
+    /// The same, of a holder that nobody used since it was asked so last.
+    fn give_back_unused(&self) {
+        self.give_back();
+    }
+
+    /// The same, also of one that is busy, as soon as it is not: its turn was long enough.
+    fn end_turn(&self) {
+        self.give_back();
+    }
 }
 
 /// A number of bytes that callers share.
@@ -150,10 +164,14 @@ impl Budget {
         let place = PlaceInLine::new(self);
         let (mut since, mut granted) = (runtime.monotonic(), place.look());
         let mut line_since = place.looks();
-        let mut looks = 0;
+        let (mut looks, mut first) = (0, 0);
         while looks < LOOKS {
-            if let Some(reservation) = self.reclaim_at(bytes, Some(place.number)) {
+            if let Some(reservation) = self.try_at(bytes, Some(place.number)) {
                 return Ok(reservation);
+            }
+            if self.is_first(Some(place.number)) {
+                first += 1;
+                self.ask(first);
             }
             runtime.sleep(LOOK_AGAIN).await;
             looks += 1;
@@ -332,6 +350,17 @@ impl Budget {
     pub(super) fn end(&self, held: &Reservation) {
         self.shared.lock().end(held);
         self.admit();
+    }
+
+    /// What the first in line asks of holders at its look of that number: whoever is reading is not to be interrupted
+    /// again and again, for it begins anew where it was.
+    fn ask(&self, look: u32) {
+        let holders = || self.holders().into_iter();
+        if look % TURN == 0 {
+            holders().for_each(|holder| holder.end_turn());
+        } else if look % UNUSED == 1 {
+            holders().for_each(|holder| holder.give_back_unused());
+        }
     }
 
     /// Until nobody waits any more.

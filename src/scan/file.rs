@@ -77,7 +77,7 @@ impl FileScan {
         loop {
             let reading = match &mut call.held {
                 Some(reading) => reading,
-                None => call.held.insert(self.enter().await?),
+                None => call.begin_turn(self.enter().await?),
             };
             let Reading {
                 allowed,
@@ -122,7 +122,7 @@ impl FileScan {
             .unwrap_or(usize::MAX)
             .saturating_mul(32);
         let want = full.min(there).max(room.most() / 16);
-        let allowed = room.enter(want, self.least).await?;
+        let allowed = room.enter(want, 0, self.least).await?;
         let wanted = Bound::new(options.batch_rows, options.batch_bytes);
         let request = ScanRequest {
             columns: (0..self.table.entry.schema.user().fields().len()).collect(),

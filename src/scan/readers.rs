@@ -158,7 +158,7 @@ impl Readers {
         span: KeyRange,
         ranges: &[KeyRange],
     ) -> Result<bool> {
-        let memory = self.room.enter(self.room.most(), 0).await?;
+        let memory = self.room.enter(self.room.most(), 0, 0).await?;
         let bytes = memory.bytes();
         let mut scan = reader.scan(ScanRequest {
             columns: Vec::new(),

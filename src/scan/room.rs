@@ -55,8 +55,9 @@ impl Room {
         self.budget.reserve(what, bytes).await
     }
 
-    /// Memory for a scan: what it wants, or what there is for each if there are many; at least `least`.
-    pub(super) async fn enter(&self, want: usize, least: usize) -> Result<Allowed> {
+    /// Memory for a scan: what it wants, or what there is for each if there are many, but enough to be `worth` its
+    /// while, if half of what there is will do; at least `least`.
+    pub(super) async fn enter(&self, want: usize, worth: usize, least: usize) -> Result<Allowed> {
         // Those that vanished do not run.
         self.scans.forget_the_gone();
         let count = self.scans.take_for_call(1);
@@ -66,6 +67,7 @@ impl Room {
             true => self.most() / scans,
             false => self.most() / PART_OF_A_TURN,
         };
+        let each = each.max(worth.min(self.most() / 2));
         let bytes = want.min(each).max(least);
         let reservation = match self.budget.try_reserve(bytes) {
             Some(reservation) if bytes <= self.most() => reservation,

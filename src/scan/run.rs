@@ -30,6 +30,8 @@ use arrow_schema::{Schema, SchemaRef};
 use arrow_select::filter::filter_record_batch;
 use std::{ops::Bound::Excluded, sync::Arc};
 
+/// So much for each file of a merge: a page of about 64 KiB, of half of what a scan has.
+const WORTH_A_FILE: usize = 128 * 1024;
 /// A file of a merge that has less than this is closed between two batches.
 const LEAST_OPEN: usize = 128 * 1024;
 /// Whatever the limit, so many rows are decoded at once: some may be tombstones.
@@ -147,7 +149,7 @@ impl ScanRun {
         loop {
             let running = match &mut call.held {
                 Some(running) => running,
-                None => call.held.insert(self.enter().await?),
+                None => call.begin_turn(self.enter().await?),
             };
             let held = &running.held;
             let enough = held.is_enough(running.bound) || held.rows() as u64 >= self.left;
@@ -221,7 +223,8 @@ impl ScanRun {
     /// Waits for memory to go on from its place.
     async fn enter(&mut self) -> Result<Running> {
         let wanted = self.wanted_bytes();
-        let allowed = self.readers.room().enter(wanted, self.least).await?;
+        let room = self.readers.room();
+        let allowed = room.enter(wanted, self.worth(), self.least).await?;
         Ok(Running {
             bound: allowed.batch(self.request.bound),
             held: Held::at(&self.place),
@@ -251,6 +254,14 @@ impl ScanRun {
         // A batch is a small part of it.
         let there = there.map(|bytes| bytes.saturating_mul(16));
         full.min(there.fold(LEAST_OPEN, usize::saturating_add))
+    }
+
+    /// With less than this a merge would read the same pages again and again, for a few rows of each file.
+    fn worth(&self) -> usize {
+        match self.plan.groups.get(self.place.group) {
+            Some(Group::Merge { files, .. }) => depth(files).saturating_mul(WORTH_A_FILE),
+            _ => 0,
+        }
     }
 
     /// What the rows of a file take, about: values that repeat take little in it.

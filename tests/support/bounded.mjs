@@ -5,17 +5,19 @@
 const kib = 2 ** 10;
 
 /**
- * Runs all cases; `stores(name)` gives `{ data, wal? }` of a place that is empty. The random mix goes on for `ms`.
- * Gives `[{ name, wasmMemoryBytes, done }]`.
+ * Runs all cases, or those `named`; tables that are read by many at once have a `part` of the memory; `stores(name)` gives
+ * `{ data, wal? }` of a place that is empty. The random mix goes on for `ms`. Gives `[{ name, wasmMemoryBytes, done }]`.
  */
-export async function workWithin({ lakeshore, stores, memoryBytes, seed, ms }) {
+export async function workWithin({ lakeshore, stores, named = caseNames, memoryBytes, ...how }) {
   const results = [];
-  for (const [name, work] of Object.entries(cases)) {
+  for (const name of named) {
     const db = await lakeshore.open({ ...stores(name), memoryBytes });
+    const begun = Date.now();
     try {
-      const done = await work({ db, col: lakeshore.col, memoryBytes, seed, ms });
+      const done = await cases[name]({ db, col: lakeshore.col, memoryBytes, ...how });
       const { wasmMemoryBytes } = await db.stats();
-      results.push({ name, wasmMemoryBytes, done });
+      const seconds = Math.round((Date.now() - begun) / 100) / 10;
+      results.push({ name, wasmMemoryBytes, done: `${done} in ${seconds} s` });
     } finally {
       await db.close();
     }
@@ -24,6 +26,8 @@ export async function workWithin({ lakeshore, stores, memoryBytes, seed, ms }) {
 }
 
 const cases = { largeRows, manyScans, wideTable, smallFiles, manyDeletes, unawaited, mixed };
+
+export const caseNames = Object.keys(cases);
 
 /** Rows of 1 MiB, more than fit at once: one, all forward, some backward. */
 async function largeRows({ db, memoryBytes }) {
@@ -40,10 +44,10 @@ async function largeRows({ db, memoryBytes }) {
 }
 
 /** Scans at once, some of which are left in the middle. */
-async function manyScans({ db, memoryBytes }) {
+async function manyScans({ db, memoryBytes, part = 0.4 }) {
   const table = await db.table("t", { schema: { id: "int64", value: "binary" }, primaryKey: ["id"] });
   const bytes = 2 * kib;
-  const rows = Math.ceil((0.4 * memoryBytes) / bytes);
+  const rows = Math.ceil((part * memoryBytes) / bytes);
   for (let from = 0; from < rows; from += 256) {
     const ids = Array.from({ length: Math.min(256, rows - from) }, (_, at) => (from + at) * 7919);
     await table.ingest(ids.map((id) => row(id % rows, 1, bytes)));

@@ -3,7 +3,6 @@
 import * as lakeshore from "lakeshore";
 import { workWithin } from "./bounded.mjs";
 
-/** One case at a time: each is a request. */
 export function work({ place, ...how }) {
   const stores = (name) => ({ data: lakeshore.s3({ ...place, prefix: `${place.prefix}/${name}` }) });
   return workWithin({ lakeshore, stores, ...how });
