@@ -204,8 +204,8 @@ impl Transaction {
         Ok(self.open.view()?.schemas())
     }
 
-    /// Commits it: all of it becomes visible at one moment, or nothing. Commits happen in call order: it is
-    /// queued before the future is first polled.
+    /// Commits it: all of it becomes visible at one moment, or nothing. Commits happen in call order, as far as they
+    /// have a table in common: it is queued before the future is first polled.
     ///
     /// # Errors
     /// `Conflict` if what it depends on was changed since it began: run it again.

@@ -356,7 +356,7 @@ impl Budget {
     /// again and again, for it begins anew where it was.
     fn ask(&self, look: u32) {
         let holders = || self.holders().into_iter();
-        if look % TURN == 0 {
+        if look.is_multiple_of(TURN) {
             holders().for_each(|holder| holder.end_turn());
         } else if look % UNUSED == 1 {
             holders().for_each(|holder| holder.give_back_unused());

@@ -36,7 +36,7 @@ impl Memory {
     }
 
     /// The same where no call may be woken by another (`Options::detached_tasks` off): who finds no room
-    /// looks again by a timer of its own, and gets `Unavailable` after 20 seconds. What a call holds that was
+    /// looks again by a timer of its own, and gets `Unavailable` when for 20 seconds nobody got any. What a call holds that was
     /// not heard of for five of them is written off.
     pub fn without_waiting(bytes: usize, runtime: &Arc<dyn Runtime>) -> Self {
         let Self {
