@@ -456,10 +456,11 @@ test("a host of the page is asked whether its WAL is still its own before rows a
 
 test("rows on a page are what they were when ingest was called, also where the table was altered", async (t) => {
   const { run } = await start(t);
-  const rows = await run(async () => {
+  const work = async (keeps) => {
     const { memory, open } = lakeshore;
     const data = memory();
-    const [db, other] = [await open({ data }), await open({ data })];
+    const options = keeps ? { waitUntil: () => undefined } : {};
+    const [db, other] = [await open({ data }), await open({ data, ...options })];
     await db.table("t", { schema: { id: "int64", raw: "binary", text: "utf8" }, primaryKey: ["id"] });
     await other.refresh();
     const write = async (change, given) => {
@@ -477,11 +478,12 @@ test("rows on a page are what they were when ingest was called, also where the t
     const rows = await (await other.table("t")).scan().toArray();
     await Promise.all([db.close(), other.close()]);
     return rows.map(({ id, ...rest }) => ({ id: Number(id), ...rest }));
-  });
-  assert.deepEqual(rows, [
-    { id: 1, text: null, list: [1, 2] },
-    { id: 2, text: "kept", list: null },
-  ]);
+  };
+  for (const keeps of [false, true])
+    assert.deepEqual(await run(work, keeps), [
+      { id: 1, text: null, list: [1, 2] },
+      { id: 2, text: "kept", list: null },
+    ]);
 });
 
 test("a large ingest leaves the page responsive", async (t) => {
