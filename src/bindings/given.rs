@@ -1,4 +1,4 @@
-//! Rows as JavaScript gives them: outside of wasm memory until there is room for them (`db/commit.rs`).
+//! Rows as JavaScript gives them: outside of wasm memory until there is room for them (`db/queue.rs`).
 //! Invariant: what waits is a copy of JavaScript's own, for callers may use their buffers again as soon as
 //! the call has returned.
 

@@ -2,9 +2,10 @@
 //! state, and the edits and frames that makes (PROTOCOL C1, C4, C6).
 
 use super::{
-    commit::{Committed, Job, Waiting},
+    commit::Committed,
     conflict::{Footprint, Verdict},
     log::dropped,
+    queue::{Job, Waiting},
     transaction::Watch,
 };
 use crate::{

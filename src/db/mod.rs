@@ -18,6 +18,7 @@ mod parked;
 mod parts;
 mod prepare;
 mod prove;
+mod queue;
 mod reader;
 mod room;
 mod scan;
@@ -67,9 +68,9 @@ use crate::{
     state::State,
     wal::{DatabaseId, HeldLock, SessionId, WalWriter},
 };
-use commit::Queue;
 use futures_util::future::{Either, poll_immediate, select};
 use line::{First, Line, Lined};
+use queue::Queue;
 use std::{
     pin::pin,
     sync::{

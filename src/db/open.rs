@@ -3,13 +3,13 @@
 
 use super::{
     Current, Db, Inner,
-    commit::Queue,
     device::{self, Device, Found, merged_floors},
     feeds::Feeds,
     leaving,
     line::{Line, Lined},
     offline::{Start, start},
     parked,
+    queue::Queue,
     stats::Counts,
     watch::Watch,
 };

@@ -113,7 +113,7 @@ fn scans_are_answered_after_others_vanished_and_take_no_more_requests() {
     };
     requests();
     let alone = requests();
-    for _ in 0..20 {
+    for _ in 0..200 {
         vanish(&stage, count(table.clone()));
     }
     requests();
@@ -211,4 +211,27 @@ fn calls_that_wait_for_memory_are_served_in_turn_for_as_long_as_it_takes() {
     };
     let counts = stage::run(&stage, join_all((0..40).map(slow)));
     assert_eq!(counts, [40; 40]);
+}
+
+#[test]
+fn a_commit_that_waits_for_memory_is_not_refused_because_another_call_has_queued_one() {
+    let stage = Stage::new(7);
+    let (db, table) = begin(&stage);
+    let other = stage::run(&stage, db.create_table("u", schema())).unwrap();
+    let open = db.begin(TransactionOptions::default()).unwrap();
+    for from in [0, 10] {
+        let written = rows(from, 5, 100_000);
+        open.table("u").unwrap().ingest(&[written]).unwrap();
+    }
+    let mut waits = Box::pin(table.ingest(&[rows(1000, 7, 100_000)]));
+    assert!(stage::poll(&mut waits).is_pending(), "there was memory");
+    // It is that call's to commit, which is not polled yet.
+    let call = open.commit();
+    for _ in 0..40 {
+        assert!(stage::poll(&mut waits).is_pending(), "it was given up");
+    }
+    stage::run(&stage, call).unwrap();
+    stage::run(&stage, waits).unwrap();
+    assert_eq!(stage::run(&stage, count(table)), 47);
+    assert_eq!(stage::run(&stage, count(other)), 10);
 }
